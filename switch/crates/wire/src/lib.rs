@@ -1,0 +1,11 @@
+//! What the bytes of a frame mean.
+//!
+//! Each protocol is a module with the names of its standard. Received bytes are proved long enough once; after that no
+//! accessor panics. Nothing here knows of buffers, ports or time.
+#![forbid(unsafe_code)]
+
+pub mod mac;
+pub mod vlan;
+
+pub use mac::MacAddr;
+pub use vlan::{Tci, Vid};
