@@ -1,0 +1,3 @@
+//! Devices around devices, so that each works on every backend.
+
+pub mod link;
