@@ -4,7 +4,15 @@
 //! accessor panics. Nothing here knows of buffers, ports or time.
 #![forbid(unsafe_code)]
 
+pub mod arp;
+pub mod checksum;
+pub mod display;
+pub mod ethernet;
+pub mod ip;
+pub mod l4;
 pub mod mac;
+pub mod message;
+pub mod nd;
 pub mod vlan;
 
 pub use mac::MacAddr;
