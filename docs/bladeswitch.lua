@@ -1,0 +1,301 @@
+-- The chassis message (EtherType 0x88B5) for Wireshark and tshark: see message-format.md for the layout.
+--
+--   tshark -X lua_script:docs/bladeswitch.lua -r capture.pcapng -V
+--   Wireshark: copy it to the personal Lua plugins folder (Help, About Wireshark, Folders).
+--
+-- Decodes every field and the bodies of Notice and Advertise, hands the body of a Data message to the dissector of its
+-- inner EtherType, and marks with expert information what the switch drops as message-malformed (errors) and what a
+-- sender should not send (warnings). `bladeswitch.final.mac == 02:00:00:00:00:02` and the like work as filters.
+
+local ETHERTYPE = 0x88b5
+local VERSION = 1
+local HEADER_LEN = 24
+-- Messages in messages are shown this deep; what is deeper is shown as bytes.
+local DEPTH_MAX = 4
+
+local DATA, NOTICE, ADVERTISE, IDENTITY_REQUEST = 0, 1, 2, 3
+local TYPES = { [DATA] = "Data", [NOTICE] = "Notice", [ADVERTISE] = "Advertise", [IDENTITY_REQUEST] = "IdentityRequest" }
+
+local MAC, IPV4, IPV6 = 1, 2, 3
+local KINDS = { [MAC] = "MAC", [IPV4] = "IPv4", [IPV6] = "IPv6" }
+local ADDRESS_LEN = { [MAC] = 6, [IPV4] = 4, [IPV6] = 16 }
+
+local REASONS = { [1] = "final destination unknown" }
+local INNER = {
+    [0] = "opaque", [0x0800] = "IPv4", [0x0806] = "ARP", [0x8100] = "802.1Q", [0x86dd] = "IPv6", [0x88a8] = "802.1ad",
+    [ETHERTYPE] = "chassis message",
+}
+
+local proto = Proto("bladeswitch", "Chassis Message")
+
+-- The fields of an address at a place: `final`, `notice.final` and `advertise`.
+local function address_fields(place, name)
+    return {
+        [MAC] = ProtoField.ether("bladeswitch." .. place .. "mac", name .. " (MAC)"),
+        [IPV4] = ProtoField.ipv4("bladeswitch." .. place .. "ipv4", name .. " (IPv4)"),
+        [IPV6] = ProtoField.ipv6("bladeswitch." .. place .. "ipv6", name .. " (IPv6)"),
+        unknown = ProtoField.bytes("bladeswitch." .. place .. "unknown", name .. " (unknown kind)"),
+        unused = ProtoField.bytes("bladeswitch." .. place .. "unused", "Unused octets"),
+    }
+end
+
+local f = {
+    version = ProtoField.uint8("bladeswitch.version", "Version"),
+    type = ProtoField.uint8("bladeswitch.type", "Type", base.DEC, TYPES),
+    kind = ProtoField.uint8("bladeswitch.kind", "Kind of final destination", base.DEC, KINDS),
+    flags = ProtoField.uint8("bladeswitch.flags", "Flags", base.HEX),
+    inner = ProtoField.uint16("bladeswitch.inner", "Inner EtherType", base.HEX, INNER),
+    body_len = ProtoField.uint16("bladeswitch.body_len", "Body length"),
+    body = ProtoField.bytes("bladeswitch.body", "Body"),
+    padding = ProtoField.bytes("bladeswitch.padding", "Padding"),
+    reason = ProtoField.uint8("bladeswitch.notice.reason", "Reason", base.DEC, REASONS),
+    notice_kind = ProtoField.uint8("bladeswitch.notice.kind", "Kind of offending final destination", base.DEC, KINDS),
+    offending = ProtoField.bytes("bladeswitch.notice.offending", "Start of offending message"),
+    count = ProtoField.uint16("bladeswitch.advertise.count", "Number of entries"),
+    slot = ProtoField.uint16("bladeswitch.advertise.slot", "Slot"),
+    macs = ProtoField.uint8("bladeswitch.advertise.macs", "Number of MACs"),
+    ips = ProtoField.uint8("bladeswitch.advertise.ips", "Number of IPs"),
+    ip_kind = ProtoField.uint8("bladeswitch.advertise.kind", "Kind of address", base.DEC, KINDS),
+    rest = ProtoField.bytes("bladeswitch.rest", "Octets of a later version"),
+}
+local final_fields = address_fields("final.", "Final destination")
+local notice_fields = address_fields("notice.final.", "Offending final destination")
+local advertise_fields = address_fields("advertise.", "Address")
+
+local fields = {}
+for _, group in ipairs({ f, final_fields, notice_fields, advertise_fields }) do
+    for _, field in pairs(group) do
+        fields[#fields + 1] = field
+    end
+end
+proto.fields = fields
+
+local e = {
+    version = ProtoExpert.new("bladeswitch.version.unknown", "Unknown version: the message cannot be read",
+        expert.group.MALFORMED, expert.severity.ERROR),
+    kind = ProtoExpert.new("bladeswitch.kind.unknown", "Unknown kind of address", expert.group.MALFORMED, expert.severity.ERROR),
+    body_len = ProtoExpert.new("bladeswitch.body_len.beyond", "The body would end beyond the frame",
+        expert.group.MALFORMED, expert.severity.ERROR),
+    short = ProtoExpert.new("bladeswitch.short", "The message ends within a field", expert.group.MALFORMED, expert.severity.ERROR),
+    body = ProtoExpert.new("bladeswitch.body.malformed", "The body is no whole packet of the inner EtherType",
+        expert.group.MALFORMED, expert.severity.WARN),
+    type = ProtoExpert.new("bladeswitch.type.unknown", "Unknown type: forwarded as data", expert.group.UNDECODED, expert.severity.NOTE),
+    flags = ProtoExpert.new("bladeswitch.flags.set", "Flags are sent as 0", expert.group.PROTOCOL, expert.severity.WARN),
+    unused = ProtoExpert.new("bladeswitch.unused.set", "Unused octets are sent as 0", expert.group.PROTOCOL, expert.severity.WARN),
+    request = ProtoExpert.new("bladeswitch.request.body", "An IdentityRequest has no body", expert.group.PROTOCOL, expert.severity.WARN),
+    inner = ProtoExpert.new("bladeswitch.inner.set", "Only Data has an inner EtherType", expert.group.PROTOCOL, expert.severity.WARN),
+    unsent = ProtoExpert.new("bladeswitch.unsent", "Notice: the switch dropped a message", expert.group.RESPONSE_CODE, expert.severity.NOTE),
+}
+local experts = {}
+for _, info in pairs(e) do
+    experts[#experts + 1] = info
+end
+proto.experts = experts
+
+local ethertypes = DissectorTable.get("ethertype")
+local data_dissector = Dissector.get("data")
+
+-- Adds the 16 octets of an address; returns it as text.
+local function add_address(tree, group, kind, octets)
+    local len = ADDRESS_LEN[kind]
+    if not len then
+        tree:add(group.unknown, octets)
+        return "unknown"
+    end
+    local address = octets(0, len)
+    tree:add(group[kind], address)
+    if len < 16 then
+        local unused = octets(len)
+        local item = tree:add(group.unused, unused)
+        if unused:bytes():tohex():find("[^0]") then
+            item:add_proto_expert_info(e.unused)
+        else
+            item:set_hidden(true)
+        end
+    end
+    if kind == MAC then
+        return tostring(address:ether())
+    elseif kind == IPV4 then
+        return tostring(address:ipv4())
+    end
+    return tostring(address:ipv6())
+end
+
+-- Adds a kind octet; unknown ones are marked.
+local function add_kind(tree, field, octet)
+    local kind = octet:uint()
+    local item = tree:add(field, octet)
+    if not KINDS[kind] or (field == f.ip_kind and kind == MAC) then
+        item:add_proto_expert_info(e.kind)
+    end
+    return kind
+end
+
+local function dissect_notice(body, pinfo, tree)
+    if body:len() < 18 then
+        tree:add_proto_expert_info(e.short)
+        return
+    end
+    local reason = body(0, 1):uint()
+    tree:add(f.reason, body(0, 1)):add_proto_expert_info(e.unsent)
+    local kind = add_kind(tree, f.notice_kind, body(1, 1))
+    local address = add_address(tree, notice_fields, kind, body(2, 16))
+    local offending_len = math.min(body:len() - 18, 64)
+    if offending_len > 0 then
+        tree:add(f.offending, body(18, offending_len))
+    end
+    if body:len() > 18 + 64 then
+        tree:add(f.rest, body(18 + 64))
+    end
+    pinfo.cols.info:append(string.format(": %s (%s)", REASONS[reason] or "reason " .. reason, address))
+end
+
+local function dissect_advertise(body, pinfo, tree)
+    local offset = 0
+    -- The next `len` octets, or nil if they are not there, which is marked once.
+    local function take(len)
+        if offset + len > body:len() then
+            tree:add_proto_expert_info(e.short)
+            return nil
+        end
+        offset = offset + len
+        return body(offset - len, len)
+    end
+
+    local count = take(2)
+    if not count then return end
+    tree:add(f.count, count)
+    pinfo.cols.info:append(string.format(", %d entries", count:uint()))
+    for _ = 1, count:uint() do
+        local start = offset
+        local head = take(4)
+        if not head then return end
+        local macs, ips = head(2, 1):uint(), head(3, 1):uint()
+        local entry_len = math.min(4 + 6 * macs + 17 * ips, body:len() - start)
+        local entry = tree:add(proto, body(start, entry_len), string.format("Identity: slot %d", head(0, 2):uint()))
+        if macs + ips == 0 then
+            entry:append_text(" (forget it)")
+        end
+        entry:add(f.slot, head(0, 2))
+        entry:add(f.macs, head(2, 1))
+        entry:add(f.ips, head(3, 1))
+        for _ = 1, macs do
+            local mac = take(6)
+            if not mac then return end
+            entry:add(advertise_fields[MAC], mac)
+            entry:append_text(", " .. tostring(mac:ether()))
+        end
+        for _ = 1, ips do
+            local ip = take(17)
+            if not ip then return end
+            local kind = add_kind(entry, f.ip_kind, ip(0, 1))
+            entry:append_text(", " .. add_address(entry, advertise_fields, kind, ip(1, 16)))
+        end
+    end
+    if offset < body:len() then
+        tree:add(f.rest, body(offset))
+    end
+end
+
+-- Hands the body to the dissector of its EtherType; `root` is the tree of the frame.
+local function dissect_data(body, inner, pinfo, tree, root)
+    local depth = tonumber(pinfo.private["bladeswitch_depth"] or "0") + 1
+    if inner == 0 or depth > DEPTH_MAX then
+        tree:add(f.body, body)
+        return
+    end
+    pinfo.private["bladeswitch_depth"] = tostring(depth)
+    pinfo.cols.info:append(" | ")
+    pinfo.cols.info:fence()
+    -- A dissector that runs off the end of the body raises an error, which is about the body and not about the message.
+    local whole, dissected = pcall(ethertypes.try, ethertypes, inner, body:tvb(), pinfo, root)
+    if not whole then
+        tree:add_proto_expert_info(e.body)
+    elseif dissected == 0 then
+        data_dissector:call(body:tvb(), pinfo, root)
+    end
+end
+
+local function dissect_body(body, type, inner, pinfo, tree, root)
+    if type == DATA then
+        dissect_data(body, inner, pinfo, tree, root)
+    elseif type == NOTICE then
+        dissect_notice(body, pinfo, tree)
+    elseif type == ADVERTISE then
+        dissect_advertise(body, pinfo, tree)
+    else
+        local item = tree:add(f.body, body)
+        if type == IDENTITY_REQUEST then
+            item:add_proto_expert_info(e.request)
+        end
+    end
+end
+
+function proto.dissector(tvb, pinfo, root)
+    pinfo.cols.protocol = "CHASSIS"
+    local tree = root:add(proto, tvb(0, math.min(HEADER_LEN, tvb:captured_len())))
+    if tvb:captured_len() == 0 then
+        tree:add_proto_expert_info(e.short)
+        return 0
+    end
+    local version_item = tree:add(f.version, tvb(0, 1))
+    if tvb:reported_len() < HEADER_LEN then
+        tree:add_proto_expert_info(e.short)
+        pinfo.cols.info = "Malformed: too short"
+        return tvb:captured_len()
+    end
+    if tvb:captured_len() < HEADER_LEN then
+        pinfo.cols.info = "Header cut off by the capture"
+        return tvb:captured_len()
+    end
+    if tvb(0, 1):uint() ~= VERSION then
+        version_item:add_proto_expert_info(e.version)
+        pinfo.cols.info = string.format("Malformed: version %d", tvb(0, 1):uint())
+        data_dissector:call(tvb(1):tvb(), pinfo, root)
+        return tvb:captured_len()
+    end
+
+    local type, inner = tvb(1, 1):uint(), tvb(4, 2):uint()
+    local type_name = TYPES[type] or "Type " .. type
+    local type_item = tree:add(f.type, tvb(1, 1))
+    if not TYPES[type] then
+        type_item:add_proto_expert_info(e.type)
+    end
+    local kind = add_kind(tree, f.kind, tvb(2, 1))
+    local flags_item = tree:add(f.flags, tvb(3, 1))
+    if tvb(3, 1):uint() ~= 0 then
+        flags_item:add_proto_expert_info(e.flags)
+    end
+    local inner_item = tree:add(f.inner, tvb(4, 2))
+    if inner ~= 0 and type > DATA and type <= IDENTITY_REQUEST then
+        inner_item:add_proto_expert_info(e.inner)
+    end
+    local body_len = tvb(6, 2):uint()
+    local body_len_item = tree:add(f.body_len, tvb(6, 2))
+    local address = add_address(tree, final_fields, kind, tvb(8, 16))
+    tree:append_text(string.format(", %s to %s, body %d bytes", type_name, address, body_len))
+    pinfo.cols.info = string.format("%s to %s, body %d bytes", type_name, address, body_len)
+
+    if not KINDS[kind] then
+        pinfo.cols.info:prepend("Malformed: kind, ")
+    end
+    if HEADER_LEN + body_len > tvb:reported_len() then
+        body_len_item:add_proto_expert_info(e.body_len)
+        pinfo.cols.info:prepend("Malformed: body length, ")
+        if tvb:captured_len() > HEADER_LEN then
+            data_dissector:call(tvb(HEADER_LEN):tvb(), pinfo, root)
+        end
+        return tvb:captured_len()
+    end
+    -- A capture with a snapshot length may have less of the body than the frame had.
+    local captured = math.min(body_len, tvb:captured_len() - HEADER_LEN)
+    if captured > 0 then
+        dissect_body(tvb(HEADER_LEN, captured), type, inner, pinfo, tree, root)
+    end
+    if tvb:captured_len() > HEADER_LEN + body_len then
+        tree:add(f.padding, tvb(HEADER_LEN + body_len))
+    end
+    return tvb:captured_len()
+end
+
+ethertypes:add(ETHERTYPE, proto)
