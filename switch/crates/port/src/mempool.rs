@@ -37,7 +37,7 @@ pub const BUFFERS_MAX: u32 = 1 << 22;
 pub(crate) const BUFFER_SHIFT: u32 = (BUFFER_SIZE as u32 / ADDR_UNIT).trailing_zeros();
 
 const _: () = assert!(BUFFERS_MAX as u64 * BUFFER_SIZE as u64 <= (u32::MAX as u64 + 1) * ADDR_UNIT as u64);
-const _: () = assert!(HEADROOM as u32 % ADDR_UNIT == 0);
+const _: () = assert!((HEADROOM as u32).is_multiple_of(ADDR_UNIT));
 
 /// Free buffers traded at once between a cache and the pool.
 const CHUNK: usize = 63;
@@ -424,6 +424,25 @@ impl PoolCache {
         true
     }
 
+    /// Makes the frame at least `len` bytes long, with zeros at its end (the padding an Ethernet MAC adds). `false`, and nothing
+    /// done, if the buffer is shared or has no room.
+    pub fn pad_to(&mut self, packet: &mut Packet, len: usize) -> bool {
+        let old = packet.len();
+        if old >= len {
+            return true;
+        }
+        let offset = (packet.addr as usize * ADDR_UNIT as usize) % BUFFER_SIZE;
+        if packet.is_chained() || offset + len > BUFFER_SIZE || (packet.is_shared() && !self.unshare_if_last(packet)) {
+            return false;
+        }
+        packet.len = len as u16;
+        match self.bytes_mut(packet) {
+            Some(bytes) => bytes[old..].fill(0),
+            None => unreachable!("the packet is not shared"),
+        }
+        true
+    }
+
     /// Ends the packet's life: its buffers are free once no other handle shares them.
     #[inline]
     pub fn free(&mut self, packet: Packet) {
@@ -712,6 +731,22 @@ mod tests {
             assert_eq!(out, frame);
             cache.free(packet);
         }
+    }
+
+    #[test]
+    fn padding_is_zero_and_stays_in_the_buffer() {
+        let (_pool, mut cache) = pool(8);
+        let packet = cache.alloc_copy(&[0xff; SEGMENT_MAX]).unwrap();
+        cache.free(packet);
+        let mut packet = cache.alloc_copy(&[1; 42]).unwrap();
+        assert!(cache.pad_to(&mut packet, 60));
+        assert_eq!(cache.head(&packet), [[1u8; 42].as_slice(), &[0; 18]].concat());
+        assert!(cache.pad_to(&mut packet, 20) && packet.len() == 60);
+        assert!(!cache.pad_to(&mut packet, SEGMENT_MAX + 1));
+        let other = cache.share(&mut packet);
+        assert!(!cache.pad_to(&mut packet, 64));
+        cache.free(other);
+        cache.free(packet);
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod arp;
 pub mod checksum;
 pub mod display;
 pub mod ethernet;
+pub mod headers;
 pub mod ip;
 pub mod l4;
 pub mod mac;

@@ -252,15 +252,23 @@ impl Header {
     /// Checked in the order of [`MessageError`]; afterwards the body is known to be in `bytes`.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Header, MessageError> {
-        let Some((header, rest)) = bytes.split_first_chunk::<HEADER_LEN>() else { return Err(MessageError::TooShort) };
+        Header::parse_prefix(bytes, bytes.len())
+    }
+
+    /// As [`parse`](Self::parse) where only the first part of the `len` bytes after the EtherType is at hand (the first
+    /// buffer of a jumbo frame): the body is known to be within the frame, not within `bytes`.
+    #[inline]
+    pub fn parse_prefix(bytes: &[u8], len: usize) -> Result<Header, MessageError> {
+        let Some(header) = bytes.first_chunk::<HEADER_LEN>() else { return Err(MessageError::TooShort) };
+        let available = len.saturating_sub(HEADER_LEN);
         let [version, message_type, kind, _flags, i0, i1, l0, l1, address @ ..] = header;
         if *version != VERSION {
             return Err(MessageError::Version(*version));
         }
         let final_destination = Final::read(*kind, address)?;
         let body_len = u16::from_be_bytes([*l0, *l1]);
-        if usize::from(body_len) > rest.len() {
-            return Err(MessageError::BodyLength { claimed: body_len, available: rest.len() as u16 });
+        if usize::from(body_len) > available {
+            return Err(MessageError::BodyLength { claimed: body_len, available: available.min(usize::from(u16::MAX)) as u16 });
         }
         Ok(Header {
             message_type: MessageType::from(*message_type),

@@ -66,7 +66,7 @@ impl<'de> Deserialize<'de> for Vid {
 }
 
 /// Tag control information: priority, drop eligible, VID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tci(pub u16);
 
 impl Tci {

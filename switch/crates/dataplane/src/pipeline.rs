@@ -1,0 +1,183 @@
+//! The way of a burst through the switch: this page is the order.
+//!
+//! [`process`] takes a burst that came in by one port through the phases, each over the whole burst, results in arrays
+//! beside it:
+//!
+//! 1. **parse**: lengths proved once, addresses and tags read;
+//! 2. **admit**: port state, size, source address, VLAN: may the frame enter, and in which VLAN?
+//! 3. **learn**: the source into the FDB, written rarely; a frame that was refused teaches nothing;
+//! 4. **resolve**: by group address, MAC (FDB), message (final destination), IP (neighbor table);
+//! 5. **rewrite**: initial ← final destination; tags as the egress port wants them;
+//! 6. **transmit**: into the ports' bursts; what a queue refuses later is `tx-full`.
+//!
+//! Nothing here allocates, locks, logs, asks the time or calls the kernel. The steering of functions will stand between
+//! resolve and rewrite.
+
+use arrayvec::ArrayVec;
+use port::{BURST_MAX, Burst, Nanos, PoolCache, PortId};
+use wire::headers::Headers;
+
+use crate::admit::{self, Admitted};
+use crate::counters::PortCounters;
+use crate::event::Event;
+use crate::fdb::Fdb;
+use crate::learn::{self, Updates};
+use crate::resolve;
+use crate::rewrite;
+use crate::tables::Tables;
+use crate::transmit::{self, Output, ToControl};
+use crate::verdict::{PuntReason, Verdict};
+
+/// The phases, in order. `Receive` and `Send` are the queues' own work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Taking frames from the receive queue.
+    Receive,
+    /// Lengths, addresses, tags.
+    Parse,
+    /// May it enter, and in which VLAN?
+    Admit,
+    /// The source into the FDB.
+    Learn,
+    /// Where to?
+    Resolve,
+    /// Addresses and tags.
+    Rewrite,
+    /// Into the ports' bursts.
+    Transmit,
+    /// The ports' bursts into their queues.
+    Send,
+}
+
+impl Phase {
+    /// All of them, in order.
+    pub const ALL: [Phase; 8] =
+        [Phase::Receive, Phase::Parse, Phase::Admit, Phase::Learn, Phase::Resolve, Phase::Rewrite, Phase::Transmit, Phase::Send];
+
+    /// The name in tables and traces.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Phase::Receive => "receive",
+            Phase::Parse => "parse",
+            Phase::Admit => "admit",
+            Phase::Learn => "learn",
+            Phase::Resolve => "resolve",
+            Phase::Rewrite => "rewrite",
+            Phase::Transmit => "transmit",
+            Phase::Send => "send",
+        }
+    }
+}
+
+/// Watches the phases go by: counts cycles, tells a frame's way in words. The switch's usual observer is `()`, which
+/// costs nothing.
+pub trait Observer {
+    /// A turn, or the part of it that handles one queue, begins.
+    #[inline(always)]
+    fn begin(&mut self) {}
+
+    /// A phase is over for `packets` packets; `notes` hold its results.
+    #[inline(always)]
+    fn end(&mut self, phase: Phase, packets: usize, notes: &Notes) {
+        let _ = (phase, packets, notes);
+    }
+}
+
+impl Observer for () {}
+
+/// What the phases find out about each packet of the burst, at its index.
+#[derive(Debug)]
+pub struct Notes {
+    /// Parse.
+    pub headers: [Headers; BURST_MAX],
+    /// Admit: the VLAN and the state of the tag.
+    pub admitted: [Admitted; BURST_MAX],
+    /// Admit or resolve: what becomes of it.
+    pub verdicts: [Option<Verdict>; BURST_MAX],
+    /// Resolve: packets whose destination address is to be overwritten with `headers[i].dst`, a bit each.
+    pub readdressed: u64,
+    /// Resolve: packets that control gets a copy of.
+    pub control_copies: ArrayVec<(u8, PuntReason), BURST_MAX>,
+}
+
+const _: () = assert!(BURST_MAX <= 64, "readdressed has a bit for each packet");
+
+impl Notes {
+    /// Notes on nothing yet.
+    pub fn new() -> Notes {
+        Notes {
+            headers: [Headers::default(); BURST_MAX],
+            admitted: [Admitted::default(); BURST_MAX],
+            verdicts: [None; BURST_MAX],
+            readdressed: 0,
+            control_copies: ArrayVec::new(),
+        }
+    }
+}
+
+impl Default for Notes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// All that the phases work with, lent by the worker for one burst.
+pub struct Context<'a> {
+    /// What control has published.
+    pub tables: &'a Tables,
+    /// This worker's forwarding database.
+    pub fdb: &'a mut Fdb,
+    /// Access to the bytes of packets.
+    pub pool: &'a mut PoolCache,
+    /// The ports' bursts.
+    pub output: &'a mut Output,
+    /// The rings to control.
+    pub control: &'a mut ToControl,
+    /// By port id.
+    pub counters: &'a mut [PortCounters],
+    /// What was learned in this burst and other workers should know.
+    pub updates: &'a mut Updates,
+    /// Time of this turn.
+    pub now: Nanos,
+    /// The same in ticks of the FDB.
+    pub tick: u32,
+}
+
+/// Takes the packets of `burst`, which came in by `ingress`, to where they belong; `burst` is empty afterwards.
+#[inline]
+pub fn process<O: Observer>(burst: &mut Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>, observer: &mut O) {
+    let count = burst.len();
+    let counters = &mut context.counters[ingress.index()];
+    counters.rx += count as u64;
+    counters.rx_bytes += burst.iter().map(|packet| packet.len() as u64).sum::<u64>();
+    notes.readdressed = 0;
+
+    admit::parse(burst, context.pool, notes);
+    observer.end(Phase::Parse, count, notes);
+
+    admit::admit(burst, ingress, context.tables, notes);
+    observer.end(Phase::Admit, count, notes);
+
+    learn::learn(count, ingress, notes, context);
+    observer.end(Phase::Learn, count, notes);
+
+    resolve::resolve(burst, ingress, notes, context);
+    observer.end(Phase::Resolve, count, notes);
+
+    rewrite::rewrite(burst, notes, context);
+    observer.end(Phase::Rewrite, count, notes);
+
+    transmit::transmit(burst, ingress, notes, context);
+    observer.end(Phase::Transmit, count, notes);
+}
+
+impl ToControl {
+    /// Tells control, or counts that it could not.
+    #[inline]
+    pub fn tell(&mut self, event: Event) {
+        if self.events.push(event).is_err() {
+            self.events_lost += 1;
+        }
+    }
+}

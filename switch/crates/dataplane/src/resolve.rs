@@ -1,0 +1,184 @@
+//! Resolving: where does each frame go?
+//!
+//! Nearly every frame is to one station's MAC and is looked up in the FDB. The others are told apart by one test: group
+//! addresses flood; the switch's own address opens the message and the IP lane; ARP and IPv6 may interest control.
+
+use port::{Burst, PortId};
+use wire::arp::{Arp, Operation};
+use wire::ethernet::EtherType;
+use wire::headers::Headers;
+use wire::ip::{Ipv6, Protocol};
+use wire::message::{Header, MessageType};
+use wire::nd::{NdMessage, NeighborDiscovery};
+use wire::{MacAddr, Vid};
+
+use crate::event::Event;
+use crate::fdb::{Fdb, Kind};
+use crate::message;
+use crate::pipeline::{Context, Notes};
+use crate::tables::{Egress, Tables, VlanTable};
+use crate::transmit::ToControl;
+use crate::verdict::{DropReason, PuntReason, Verdict};
+
+/// Gives a verdict to each packet that has none.
+#[inline]
+pub fn resolve(burst: &Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
+    let own = context.tables.own_mac.raw();
+    for i in 0..burst.len() {
+        if notes.verdicts[i].is_some() {
+            continue;
+        }
+        let headers = &notes.headers[i];
+        let vlan = &context.tables.vlans[notes.admitted[i].vlan as usize];
+        let plain =
+            headers.dst & 1 == 0 && headers.dst != own && headers.ethertype != EtherType::ARP.0 && headers.ethertype != EtherType::IPV6.0;
+        notes.verdicts[i] = Some(if plain {
+            by_mac(context.fdb, context.tick, vlan, headers.dst, ingress)
+        } else {
+            special(i, burst, ingress, notes, context)
+        });
+    }
+}
+
+/// The MAC lane: through the FDB.
+#[inline]
+pub(crate) fn by_mac(fdb: &Fdb, tick: u32, vlan: &VlanTable, dst: u64, ingress: PortId) -> Verdict {
+    let Some(found) = fdb.lookup(dst | (vlan.vid.get() as u64) << 48, tick) else {
+        return Verdict::Flood;
+    };
+    if found.kind == Kind::Blackhole {
+        return Verdict::Drop(DropReason::Blackhole);
+    }
+    if found.port == ingress {
+        return Verdict::Drop(DropReason::Hairpin);
+    }
+    match vlan.egress[found.port.index()] {
+        Egress::Untagged | Egress::Tagged => Verdict::Forward(found.port),
+        Egress::NotMember => Verdict::Drop(DropReason::VlanEgress),
+        Egress::Blocked => Verdict::Drop(DropReason::EgressBlocked),
+        Egress::Down => Verdict::Drop(DropReason::LinkDown),
+    }
+}
+
+#[inline(never)]
+fn special(i: usize, burst: &Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) -> Verdict {
+    let tables = context.tables;
+    let headers = notes.headers[i];
+    let vlan = &tables.vlans[notes.admitted[i].vlan as usize];
+    let frame = context.pool.head(&burst[i]);
+    let payload = frame.get(headers.payload as usize..).unwrap_or_default();
+    let payload_len = burst[i].len() - headers.payload as usize;
+    let to_us = headers.dst == tables.own_mac.raw();
+
+    match interest(tables, vlan.vid, &headers, payload) {
+        Some(Interest::Punt(reason)) => return Verdict::Punt(reason),
+        Some(Interest::Copy(reason)) => notes.control_copies.push((i as u8, reason)),
+        None => {}
+    }
+    let ethertype = EtherType(headers.ethertype);
+    if !to_us {
+        if headers.dst & 1 != 0 {
+            if ethertype == EtherType::MESSAGE && tables.lanes.message && message::is_for_switch(payload, payload_len) {
+                notes.control_copies.push((i as u8, PuntReason::Message));
+            }
+            return Verdict::Flood;
+        }
+        return by_mac(context.fdb, context.tick, vlan, headers.dst, ingress);
+    }
+    match ethertype {
+        EtherType::MESSAGE if !tables.lanes.message => Verdict::Drop(DropReason::LaneOff),
+        EtherType::MESSAGE => {
+            let (verdict, dst) = message::resolve(payload, payload_len, vlan, ingress, context.fdb, tables, context.tick);
+            readdress(notes, i, dst);
+            if verdict == Verdict::Drop(DropReason::FinalUnknown) {
+                tell_final_unknown(payload, payload_len, &headers, vlan.vid, ingress, context.control);
+            }
+            verdict
+        }
+        EtherType::IPV4 | EtherType::IPV6 if !tables.lanes.ip => Verdict::Drop(DropReason::LaneOff),
+        EtherType::IPV4 | EtherType::IPV6 => match neighbor(tables, vlan.vid, ethertype, payload) {
+            None => Verdict::Drop(DropReason::NeighborUnknown),
+            Some(mac) if mac == tables.own_mac => Verdict::Drop(DropReason::NotForUs),
+            Some(mac) => {
+                readdress(notes, i, Some(mac.raw()));
+                by_mac(context.fdb, context.tick, vlan, mac.raw(), ingress)
+            }
+        },
+        _ => Verdict::Drop(DropReason::NotForUs),
+    }
+}
+
+/// Notes that the destination address is to be overwritten.
+fn readdress(notes: &mut Notes, i: usize, dst: Option<u64>) {
+    if let Some(dst) = dst {
+        notes.headers[i].dst = dst;
+        notes.readdressed |= 1 << i;
+    }
+}
+
+/// The IP lane: who has the packet's destination?
+fn neighbor(tables: &Tables, vid: Vid, ethertype: EtherType, payload: &[u8]) -> Option<MacAddr> {
+    // The addresses are at fixed places of the fixed headers (RFC 791 §3.1, RFC 8200 §3). Whether the packet is whole is for its receiver to judge:
+    // in the first buffer of a jumbo frame it is not.
+    if ethertype == EtherType::IPV4 {
+        let bytes: [u8; 4] = *payload.get(16..20)?.first_chunk()?;
+        (payload[0] >> 4 == 4).then(|| tables.neighbors.v4(vid, bytes.into()))?
+    } else {
+        let bytes: [u8; 16] = *payload.get(24..40)?.first_chunk()?;
+        (payload[0] >> 4 == 6).then(|| tables.neighbors.v6(vid, bytes.into()))?
+    }
+}
+
+enum Interest {
+    /// Control gets the frame, nobody else.
+    Punt(PuntReason),
+    /// Control gets a copy.
+    Copy(PuntReason),
+}
+
+/// What control wants of ARP and neighbour discovery.
+fn interest(tables: &Tables, vid: Vid, headers: &Headers, payload: &[u8]) -> Option<Interest> {
+    let lanes = &tables.lanes;
+    match EtherType(headers.ethertype) {
+        EtherType::ARP if lanes.learn_neighbors || lanes.answer_arp => {
+            let arp = Arp::parse(payload)?;
+            // A request for an address we know is answered for its owner and goes no further; unless the owner itself asks
+            // (an announcement), which everybody should hear.
+            let known = tables.neighbors.v4(vid, arp.target_ip).filter(|&mac| mac != arp.sender_mac);
+            if lanes.answer_arp && arp.operation == Operation::Request && known.is_some() && arp.sender_ip != arp.target_ip {
+                return Some(Interest::Punt(PuntReason::ArpAnswer));
+            }
+            lanes.learn_neighbors.then_some(Interest::Copy(PuntReason::ArpLearn))
+        }
+        EtherType::IPV6 if lanes.learn_neighbors || lanes.answer_nd => {
+            // One byte tells nearly all IPv6 apart; hop limit 255 and the rest are checked by the parser (RFC 4861 §7.1).
+            if payload.get(6) != Some(&Protocol::ICMPV6.0) {
+                return None;
+            }
+            let discovery = NeighborDiscovery::parse(&Ipv6::new_checked(payload)?)?;
+            if let NdMessage::NeighborSolicitation { target, .. } = discovery.message
+                && lanes.answer_nd
+                && headers.dst & 1 != 0
+                && !discovery.src.is_unspecified()
+                && tables.neighbors.v6(vid, target).is_some_and(|mac| mac.raw() != headers.src)
+            {
+                return Some(Interest::Punt(PuntReason::NdAnswer));
+            }
+            (lanes.learn_neighbors && discovery.binding().is_some()).then_some(Interest::Copy(PuntReason::NdLearn))
+        }
+        _ => None,
+    }
+}
+
+fn tell_final_unknown(payload: &[u8], payload_len: usize, headers: &Headers, vid: Vid, port: PortId, control: &mut ToControl) {
+    let Ok(header) = Header::parse_prefix(payload, payload_len) else { return };
+    // Never a notice about a notice: two switches could send them for ever.
+    if header.message_type == MessageType::Notice {
+        return;
+    }
+    let mut start = [0; wire::message::MAX_OFFENDING_LEN];
+    for (to, from) in start.iter_mut().zip(payload) {
+        *to = *from;
+    }
+    control.tell(Event::FinalUnknown { port, vid, source: MacAddr::from_raw(headers.src), header, start });
+}

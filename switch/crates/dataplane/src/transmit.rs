@@ -1,0 +1,226 @@
+//! Transmitting: frames into the ports' bursts, copies for flooding and for control, and the bursts into the queues.
+//!
+//! A flooded frame is shared by all ports that send it alike; for those that want another tag there is one copy, shared as well.
+//! A queue that is full refuses, and what it refuses is dropped and counted here: latency is worse than loss inside a switch.
+
+use arrayvec::ArrayVec;
+use port::{BURST_MAX, Burst, Nanos, Packet, PoolCache, PortId, TxQueue};
+use sync::ring::Producer;
+
+use crate::admit::TagState;
+use crate::counters::PortCounters;
+use crate::event::{Crossing, Event, Punted};
+use crate::pipeline::{Context, Notes};
+use crate::rewrite::retag;
+use crate::verdict::{DropReason, PuntReason, Verdict};
+
+/// The rings to control.
+pub struct ToControl {
+    /// Frames.
+    pub punts: Producer<Punted>,
+    /// News.
+    pub events: Producer<Event>,
+    /// Events that found the ring full.
+    pub events_lost: u64,
+}
+
+/// How frames for a port leave this worker.
+pub enum Route {
+    /// By a transmit queue of its own.
+    Queue(Box<dyn TxQueue>),
+    /// By the worker that owns the port's transmit queue: index into [`Output::crossings`].
+    Worker(usize),
+}
+
+/// The ports' bursts, and where they go.
+pub struct Output {
+    /// By port id.
+    pub pending: Vec<Burst>,
+    /// By port id.
+    pub routes: Vec<Route>,
+    /// Rings to the other workers.
+    pub crossings: Vec<Producer<Crossing>>,
+    /// Frames given to other workers.
+    pub crossed_out: u64,
+}
+
+impl Output {
+    /// Puts a frame into a port's burst. A burst that is full goes first.
+    #[inline]
+    fn push(&mut self, port: PortId, packet: Packet, now: Nanos, pool: &mut PoolCache, counters: &mut [PortCounters]) {
+        let pending = &mut self.pending[port.index()];
+        if pending.is_full() {
+            self.send_port(port, now, pool, counters);
+        }
+        // There is room: `send_port` empties the burst. An `ArrayVec` panics otherwise, it never loses a packet.
+        self.pending[port.index()].push(packet);
+    }
+
+    /// Hands a port's burst to its queue. What the queue refuses is dropped.
+    #[inline]
+    pub fn send_port(&mut self, port: PortId, now: Nanos, pool: &mut PoolCache, counters: &mut [PortCounters]) {
+        let pending = &mut self.pending[port.index()];
+        if pending.is_empty() {
+            return;
+        }
+        match &mut self.routes[port.index()] {
+            Route::Queue(queue) => {
+                let bytes: u64 = pending.iter().map(|packet| packet.len() as u64).sum();
+                let taken = queue.tx_burst(now, pool, pending);
+                let refused: u64 = pending.iter().map(|packet| packet.len() as u64).sum();
+                let counters = &mut counters[port.index()];
+                counters.tx += taken as u64;
+                counters.tx_bytes += bytes - refused;
+                if !pending.is_empty() {
+                    counters.drops[DropReason::TxFull as usize] += pending.len() as u64;
+                    pool.free_all(pending);
+                }
+            }
+            Route::Worker(worker) => {
+                let mut crossing: ArrayVec<Crossing, BURST_MAX> = pending.drain(..).map(|packet| Crossing { packet, port }).collect();
+                self.crossed_out += self.crossings[*worker].push_bulk(&mut crossing) as u64;
+                counters[port.index()].drops[DropReason::CrossFull as usize] += crossing.len() as u64;
+                for Crossing { packet, .. } in crossing {
+                    pool.free(packet);
+                }
+            }
+        }
+    }
+
+    /// Hands every burst to its queue and lets the queues do what they do at the end of a turn.
+    #[inline]
+    pub fn send_all(&mut self, now: Nanos, pool: &mut PoolCache, counters: &mut [PortCounters]) {
+        for port in 0..self.pending.len() {
+            self.send_port(PortId(port as u8), now, pool, counters);
+            if let Route::Queue(queue) = &mut self.routes[port] {
+                queue.flush(now, pool);
+            }
+        }
+    }
+
+    /// A frame that is ready to be sent, from control or another worker.
+    pub fn send_ready(&mut self, port: PortId, packet: Packet, now: Nanos, pool: &mut PoolCache, counters: &mut [PortCounters]) {
+        self.push(port, packet, now, pool, counters);
+    }
+}
+
+/// Moves every packet of `burst` to where its verdict says.
+#[inline]
+pub fn transmit(burst: &mut Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
+    if !notes.control_copies.is_empty() {
+        copy_to_control(burst, ingress, notes, context);
+    }
+    let mut queued = 0;
+    for (i, packet) in burst.drain(..).enumerate() {
+        match notes.verdicts[i] {
+            Some(Verdict::Forward(port)) => {
+                queued += 1;
+                context.counters[port.index()].queued_out += 1;
+                context.output.push(port, packet, context.now, context.pool, context.counters);
+            }
+            Some(Verdict::Flood) => flood(packet, i, ingress, notes, context),
+            Some(Verdict::Punt(reason)) => punt(packet, i, ingress, reason, notes, context),
+            Some(Verdict::Drop(reason)) => {
+                context.counters[ingress.index()].drops[reason as usize] += 1;
+                context.pool.free(packet);
+            }
+            None => unreachable!("resolve gives every packet a verdict"),
+        }
+    }
+    context.counters[ingress.index()].queued_in += queued;
+}
+
+/// Everybody else in the VLAN gets the frame.
+#[inline(never)]
+fn flood(packet: Packet, i: usize, ingress: PortId, notes: &Notes, context: &mut Context<'_>) {
+    let admitted = notes.admitted[i];
+    let vlan = &context.tables.vlans[admitted.vlan as usize];
+    let unknown_unicast = notes.headers[i].dst & 1 == 0;
+    let spared = if unknown_unicast { vlan.no_unknown_unicast } else { 0 } | 1 << ingress.index();
+    let reaches = |ports: &[PortId]| ports.iter().filter(|port| spared & 1 << port.index() == 0).count();
+    let (untagged, tagged) = (reaches(&vlan.flood_untagged), reaches(&vlan.flood_tagged));
+    let counters = &mut context.counters[ingress.index()];
+    if untagged + tagged == 0 {
+        counters.drops[DropReason::NoMember as usize] += 1;
+        context.pool.free(packet);
+        return;
+    }
+    counters.copies += (untagged + tagged) as u64 - 1;
+
+    // Ports that send the frame as it came share it; the others share a copy.
+    let as_it_came = admitted.tag == TagState::Tagged;
+    let (same, other) = if as_it_came { (tagged, untagged) } else { (untagged, tagged) };
+    let copy = match (same, other) {
+        (_, 0) => None,
+        (0, _) => Some(None), // The original itself is changed.
+        _ => Some(context.pool.copy(&packet)),
+    };
+    let (original, changed) = match copy {
+        None => (Some(packet), None),
+        Some(None) if same == 0 => (None, Some(packet)),
+        Some(copy) => (Some(packet), copy),
+    };
+    if let Some(packet) = original {
+        spread(packet, as_it_came, same, spared, ingress, admitted.vlan as usize, context);
+    }
+    if other > 0 {
+        let ready = changed.and_then(|mut packet| {
+            if retag(context.pool, &mut packet, admitted.tag, !as_it_came, vlan.vid) {
+                Some(packet)
+            } else {
+                context.pool.free(packet);
+                None
+            }
+        });
+        match ready {
+            Some(packet) => spread(packet, !as_it_came, other, spared, ingress, admitted.vlan as usize, context),
+            None => context.counters[ingress.index()].drops[DropReason::NoBuffer as usize] += other as u64,
+        }
+    }
+}
+
+/// One frame to `count` ports of the VLAN, those that send it tagged or those that do not.
+fn spread(packet: Packet, tagged: bool, count: usize, spared: u128, ingress: PortId, vlan: usize, context: &mut Context<'_>) {
+    let vlan = &context.tables.vlans[vlan];
+    let ports = if tagged { &vlan.flood_tagged } else { &vlan.flood_untagged };
+    let mut left = count;
+    let mut packet = Some(packet);
+    for &port in ports.iter().filter(|port| spared & 1 << port.index() == 0) {
+        left -= 1;
+        let handle = match &mut packet {
+            Some(packet) if left > 0 => context.pool.share(packet),
+            _ => match packet.take() {
+                Some(packet) => packet,
+                None => unreachable!("count is the number of ports that are not spared"),
+            },
+        };
+        context.counters[port.index()].queued_out += 1;
+        context.output.push(port, handle, context.now, context.pool, context.counters);
+    }
+    context.counters[ingress.index()].queued_in += count as u64;
+}
+
+/// Control gets the frame.
+fn punt(packet: Packet, i: usize, ingress: PortId, reason: PuntReason, notes: &Notes, context: &mut Context<'_>) {
+    let vid = context.tables.vlans[notes.admitted[i].vlan as usize].vid;
+    let counters = &mut context.counters[ingress.index()];
+    match context.control.punts.push(Punted { packet, port: ingress, vid, reason }) {
+        Ok(()) => counters.punted += 1,
+        Err(refused) => {
+            counters.drops[DropReason::PuntFull as usize] += 1;
+            context.pool.free(refused.packet);
+        }
+    }
+}
+
+/// Control gets copies of the frames it wants to learn from; they go on as well.
+#[inline(never)]
+fn copy_to_control(burst: &Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
+    for (i, reason) in std::mem::take(&mut notes.control_copies) {
+        context.counters[ingress.index()].copies += 1;
+        match context.pool.copy(&burst[i as usize]) {
+            Some(copy) => punt(copy, i as usize, ingress, reason, notes, context),
+            None => context.counters[ingress.index()].drops[DropReason::NoBuffer as usize] += 1,
+        }
+    }
+}
