@@ -1,1 +1,11 @@
-//! Placeholder.
+//! bladeswitch, assembled: a configuration, ports and a clock become a running switch.
+//!
+//! [`assembly`] puts it together; [`single`] runs it in one thread on a virtual clock, [`threads`] in real time; 
+#![forbid(unsafe_code)]
+
+pub mod assembly;
+pub mod single;
+pub mod threads;
+
+pub use assembly::{OpenError, Switch};
+pub use threads::Running;

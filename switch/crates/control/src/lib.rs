@@ -1,2 +1,14 @@
-//! Placeholder.
+//! All that is not per packet: configuration, identities, neighbours, ageing, what operators see.
+//!
+//! [`plane::Control`] is the control plane of one switch; [`config`] what it is told, [`tables`] what it tells the workers,
+//! [`show`] what it tells people, [`api`] and [`metrics`] how.
 #![forbid(unsafe_code)]
+
+pub mod config;
+pub mod identity;
+pub mod neighbor;
+pub mod plane;
+pub mod rate;
+pub mod tables;
+
+pub use plane::Control;

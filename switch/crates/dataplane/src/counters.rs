@@ -14,6 +14,7 @@ use port::PortId;
 use serde::Serialize;
 use sync::counter::Counter;
 
+use crate::pipeline::Phase;
 use crate::verdict::DropReason;
 
 /// The counters of one port, as one worker (or the sum of all) sees it.
@@ -270,6 +271,51 @@ impl PublishedCounters {
     /// The worker's own counters, as last published.
     pub fn worker(&self) -> WorkerCounters {
         WorkerCounters::from_words(std::array::from_fn(|word| self.worker[word].load()))
+    }
+}
+
+/// What a worker's phases cost, sampled: written by the worker's thread, read by control.
+#[derive(Debug)]
+pub struct PublishedPhases([[Counter; 3]; Phase::ALL.len()]);
+
+/// What one phase cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PhaseCost {
+    /// Times it ran with packets.
+    pub calls: u64,
+    /// Packets it handled.
+    pub packets: u64,
+    /// Ticks of the time stamp counter it took.
+    pub ticks: u64,
+}
+
+impl PublishedPhases {
+    /// Zeros.
+    pub fn new() -> PublishedPhases {
+        PublishedPhases([const { [const { Counter::new() }; 3] }; Phase::ALL.len()])
+    }
+
+    /// Called by the worker's thread alone.
+    pub fn store(&self, costs: &[PhaseCost; Phase::ALL.len()]) {
+        for (published, cost) in self.0.iter().zip(costs) {
+            for (counter, word) in published.iter().zip([cost.calls, cost.packets, cost.ticks]) {
+                counter.store(word);
+            }
+        }
+    }
+
+    /// As last published, in the order of [`Phase::ALL`].
+    pub fn load(&self) -> [PhaseCost; Phase::ALL.len()] {
+        std::array::from_fn(|phase| {
+            let [calls, packets, ticks] = &self.0[phase];
+            PhaseCost { calls: calls.load(), packets: packets.load(), ticks: ticks.load() }
+        })
+    }
+}
+
+impl Default for PublishedPhases {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -18,7 +18,7 @@ use port::{BURST_MAX, Burst, Nanos, PoolCache, PortId};
 use wire::headers::Headers;
 
 use crate::admit::{self, Admitted};
-use crate::counters::PortCounters;
+use crate::counters::{PhaseCost, PortCounters};
 use crate::event::Event;
 use crate::fdb::Fdb;
 use crate::learn::{self, Updates};
@@ -85,6 +85,41 @@ pub trait Observer {
 }
 
 impl Observer for () {}
+
+/// Counts what each phase costs, in ticks of whatever clock it is given.
+#[derive(Clone, Debug)]
+pub struct CycleObserver<F> {
+    ticks: F,
+    last: u64,
+    /// In the order of [`Phase::ALL`].
+    pub costs: [PhaseCost; Phase::ALL.len()],
+}
+
+impl<F: Fn() -> u64> CycleObserver<F> {
+    /// An observer that reads `ticks` at the end of each phase.
+    pub fn new(ticks: F) -> Self {
+        CycleObserver { ticks, last: 0, costs: Default::default() }
+    }
+}
+
+impl<F: Fn() -> u64> Observer for CycleObserver<F> {
+    #[inline]
+    fn begin(&mut self) {
+        self.last = (self.ticks)();
+    }
+
+    #[inline]
+    fn end(&mut self, phase: Phase, packets: usize, _notes: &Notes) {
+        let now = (self.ticks)();
+        if packets > 0 {
+            let cost = &mut self.costs[phase as usize];
+            cost.calls += 1;
+            cost.packets += packets as u64;
+            cost.ticks += now.wrapping_sub(self.last);
+        }
+        self.last = now;
+    }
+}
 
 /// What the phases find out about each packet of the burst, at its index.
 #[derive(Debug)]

@@ -5,6 +5,8 @@
 //!
 //! Threads: made and published whole by control; read-only in the data plane.
 
+use std::sync::Arc;
+
 use port::{PORTS_MAX, PortId};
 use wire::{MacAddr, Vid};
 
@@ -95,12 +97,12 @@ pub struct Lanes {
 pub struct Tables {
     /// The switch's own address: initial destination of messages.
     pub own_mac: MacAddr,
-    /// By port id.
-    pub ports: Vec<PortTable>,
+    /// By port id. (`Arc`s, so that publishing a new neighbour does not copy the rest.)
+    pub ports: Arc<[PortTable]>,
     /// The VLANs that are configured.
-    pub vlans: Vec<VlanTable>,
+    pub vlans: Arc<[VlanTable]>,
     /// From VID (0 to 4095) to the index in `vlans`, or [`NO_VLAN`].
-    pub vlan_index: Box<[VlanIndex; 4096]>,
+    pub vlan_index: Arc<[VlanIndex; 4096]>,
     /// Who has which IP address.
     pub neighbors: Neighbors,
     /// What is switched on.
@@ -169,11 +171,11 @@ impl Tables {
     }
 
     /// Index from VID to position for these VLANs.
-    pub fn index_vlans(vlans: &[VlanTable]) -> Box<[VlanIndex; 4096]> {
-        let mut index = Box::new([NO_VLAN; 4096]);
+    pub fn index_vlans(vlans: &[VlanTable]) -> Arc<[VlanIndex; 4096]> {
+        let mut index = [NO_VLAN; 4096];
         for (position, vlan) in vlans.iter().enumerate() {
             index[vlan.vid.get() as usize] = position as VlanIndex;
         }
-        index
+        Arc::new(index)
     }
 }

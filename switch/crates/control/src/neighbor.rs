@@ -1,0 +1,180 @@
+//! The neighbor table as control keeps it: who has which IP address, since when, behind which port.
+//!
+//! Fed by the configuration (entries that do not age) and by ARP and neighbour discovery (entries that do). An address set by
+//! hand is never overwritten by what is heard. At the limit nothing further is learned; that is counted.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use dataplane::neighbor::Neighbors;
+use port::{Nanos, PortId};
+use serde::Serialize;
+use wire::{MacAddr, Vid};
+
+/// What is known of one IP address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbor {
+    /// Who has it.
+    pub mac: MacAddr,
+    /// The port it was heard on, or its blade is configured on.
+    pub port: Option<PortId>,
+    /// When it was last heard; `None`: set by hand.
+    pub seen: Option<Nanos>,
+    /// It has called itself a router (RFC 4861 §4.4).
+    pub router: bool,
+}
+
+/// An entry as shown to people.
+#[derive(Clone, Debug, Serialize)]
+pub struct NeighborRecord {
+    /// VLAN.
+    pub vlan: Vid,
+    /// IP address.
+    pub ip: IpAddr,
+    /// Who has it.
+    pub mac: MacAddr,
+    /// Name of the port, if known.
+    pub port: Option<String>,
+    /// `static` or `learned`.
+    pub kind: &'static str,
+    /// Milliseconds since it was last heard.
+    pub age_ms: Option<u64>,
+}
+
+/// What hearing an address changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing but its age.
+    Known,
+    /// It is new, or has another MAC, or is behind another port.
+    Changed,
+    /// It is set by hand to something else, or the table is full.
+    Ignored,
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct NeighborTable {
+    entries: BTreeMap<(Vid, IpAddr), Neighbor>,
+    limit: usize,
+    ageing: Nanos,
+    next_sweep: Nanos,
+    /// Addresses not learned because the table was full.
+    pub refused: u64,
+}
+
+impl NeighborTable {
+    /// An empty table.
+    pub fn new(limit: u32, ageing: Nanos) -> NeighborTable {
+        NeighborTable { entries: BTreeMap::new(), limit: limit as usize, ageing, next_sweep: Nanos::ZERO, refused: 0 }
+    }
+
+    /// Sets an entry by hand.
+    pub fn set(&mut self, vid: Vid, ip: IpAddr, mac: MacAddr, port: Option<PortId>) {
+        self.entries.insert((vid, ip), Neighbor { mac, port, seen: None, router: false });
+    }
+
+    /// `ip` was heard to be at `mac`, behind `port`.
+    pub fn hear(&mut self, vid: Vid, ip: IpAddr, mac: MacAddr, port: PortId, router: bool, now: Nanos) -> Heard {
+        let full = self.entries.len() >= self.limit;
+        let heard = Neighbor { mac, port: Some(port), seen: Some(now), router };
+        match self.entries.get_mut(&(vid, ip)) {
+            Some(entry) if entry.seen.is_none() => {
+                // Set by hand: it stays. Its owner may still turn out to be a router.
+                if entry.mac != mac {
+                    return Heard::Ignored;
+                }
+                entry.router |= router;
+                Heard::Known
+            }
+            Some(entry) => {
+                let same = entry.mac == mac && entry.port == Some(port);
+                *entry = Neighbor { router: router || (same && entry.router), ..heard };
+                if same { Heard::Known } else { Heard::Changed }
+            }
+            None if full => {
+                self.refused += 1;
+                Heard::Ignored
+            }
+            None => {
+                self.entries.insert((vid, ip), heard);
+                Heard::Changed
+            }
+        }
+    }
+
+    /// Forgets what has not been heard for the ageing time; `true` if anything was. Looks only now and then.
+    pub fn age(&mut self, now: Nanos) -> bool {
+        if self.ageing == Nanos::ZERO || now < self.next_sweep {
+            return false;
+        }
+        self.next_sweep = now + Nanos((self.ageing.0 / 16).max(1));
+        let before = self.entries.len();
+        let ageing = self.ageing;
+        self.entries.retain(|_, entry| entry.seen.is_none_or(|seen| now.since(seen) <= ageing));
+        self.entries.len() != before
+    }
+
+    /// Forgets what was learned behind `port`; `true` if anything was.
+    pub fn flush_port(&mut self, port: PortId) -> bool {
+        let before = self.entries.len();
+        self.entries.retain(|_, entry| entry.seen.is_none() || entry.port != Some(port));
+        self.entries.len() != before
+    }
+
+    /// Who has this address?
+    pub fn get(&self, vid: Vid, ip: IpAddr) -> Option<&Neighbor> {
+        self.entries.get(&(vid, ip))
+    }
+
+    /// All entries, by VLAN and address.
+    pub fn iter(&self) -> impl Iterator<Item = (Vid, IpAddr, &Neighbor)> {
+        self.entries.iter().map(|(&(vid, ip), neighbor)| (vid, ip, neighbor))
+    }
+
+    /// Entries.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Nobody is known.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The table as the data plane reads it.
+    pub fn publish(&self) -> Neighbors {
+        let mut neighbors = Neighbors::default();
+        for (vid, ip, neighbor) in self.iter() {
+            neighbors.insert(vid, ip, neighbor.mac);
+        }
+        neighbors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+    const B: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+
+    #[test]
+    fn entries_age_move_and_are_limited() {
+        let mut table = NeighborTable::new(2, Nanos::from_secs(10));
+        let ip = |n: u8| IpAddr::from([198, 18, 0, n]);
+        let (vid, port) = (Vid::DEFAULT, PortId(0));
+        table.set(vid, ip(1), A, None);
+        assert_eq!(table.hear(vid, ip(1), B, port, false, Nanos::ZERO), Heard::Ignored, "set by hand");
+        assert_eq!(table.hear(vid, ip(2), A, port, false, Nanos::ZERO), Heard::Changed);
+        assert_eq!(table.hear(vid, ip(2), A, port, false, Nanos::from_secs(1)), Heard::Known);
+        assert_eq!(table.hear(vid, ip(2), B, port, false, Nanos::from_secs(2)), Heard::Changed);
+        assert_eq!((table.hear(vid, ip(3), B, port, false, Nanos::ZERO), table.refused), (Heard::Ignored, 1), "full");
+        assert!(!table.age(Nanos::from_secs(12)), "exactly the ageing time is not over it");
+        assert!(table.age(Nanos::from_secs(13)));
+        assert_eq!(table.len(), 1);
+        assert_eq!(table.hear(vid, ip(3), B, port, true, Nanos::from_secs(13)), Heard::Changed);
+        assert!(table.get(vid, ip(3)).unwrap().router);
+        assert!(table.flush_port(port) && table.len() == 1);
+    }
+}

@@ -1,0 +1,535 @@
+//! Control: what is not per packet. It publishes tables, hears what workers punt and tell, answers ARP and neighbour
+//! discovery for addresses it knows, keeps the identities of the blades and advertises them, and sends notices.
+//!
+//! It has no thread and no clock of its own: [`Control::poll`] does what there is to do at `now`. In real time a thread
+//! calls it every millisecond, on the virtual clock the simulation does, after each step.
+//!
+//! Everything it sends goes through [`Control::inject`], so that the ledger knows of it.
+
+use std::sync::Arc;
+
+use dataplane::counters::{Ledger, PortCounters, PublishedPhases, WorkerCounters};
+use dataplane::event::{Command, Event, Punted};
+use dataplane::fdb::{self, Kind, Record};
+use dataplane::tables::Tables;
+use dataplane::verdict::PuntReason;
+use dataplane::worker::WorkerEnds;
+use port::{Device, LinkState, Mempool, Nanos, PoolCache, PortId};
+use sync::snapshot::{Publisher, Reader};
+use wire::arp::{Arp, Operation};
+use wire::ethernet::{self, EtherType, Frame, Tag};
+use wire::ip::Ipv6;
+use wire::message::{Final, Message, MessageType, Notice, NoticeReason};
+use wire::nd::{NdMessage, NeighborDiscovery};
+use wire::{MacAddr, Tci, Vid};
+
+use crate::config::{Config, FdbTarget, Role};
+use crate::identity::Identities;
+use crate::neighbor::{Heard, NeighborTable};
+use crate::rate::RateLimit;
+use crate::tables;
+
+/// After a change of identities: how long to wait for further ones before they are advertised.
+const ADVERTISE_DELAY: Nanos = Nanos::from_millis(10);
+/// Moves of addresses kept for `show`.
+const MOVES_KEPT: usize = 64;
+
+/// What control itself counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ControlCounters {
+    /// ARP requests answered.
+    pub arp_answered: u64,
+    /// Neighbour solicitations answered.
+    pub nd_answered: u64,
+    /// Notices sent to sources of messages without a known final destination.
+    pub notices: u64,
+    /// Notices not sent because there were too many.
+    pub notices_limited: u64,
+    /// Advertise messages sent.
+    pub advertised: u64,
+    /// Frames that could not be handed to a worker: its ring was full, or there was no buffer.
+    pub inject_lost: u64,
+    /// Neighbours not learned because the table was full.
+    pub neighbors_refused: u64,
+    /// Address moves seen.
+    pub moves: u64,
+    /// Tables published.
+    pub published: u64,
+}
+
+/// An address that moved.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Move {
+    /// When, in nanoseconds since the start.
+    pub time_ns: u64,
+    /// VLAN.
+    pub vlan: Vid,
+    /// Address.
+    pub mac: MacAddr,
+    /// Name of the port it was behind.
+    pub from: String,
+    /// Name of the port it is behind.
+    pub to: String,
+}
+
+/// A request to see the FDB, under way.
+#[derive(Debug)]
+struct FdbShow {
+    request: u64,
+    records: Vec<Record>,
+    done: bool,
+}
+
+/// The control plane of one switch.
+pub struct Control {
+    config: Config,
+    tables: Publisher<Tables>,
+    workers: Vec<WorkerEnds>,
+    phases: Vec<Arc<PublishedPhases>>,
+    devices: Vec<Box<dyn Device>>,
+    links: Vec<LinkState>,
+    mempool: Mempool,
+    pool: PoolCache,
+    neighbors: NeighborTable,
+    identities: Identities,
+    advertise_at: Option<Nanos>,
+    notice_limit: RateLimit,
+    move_limit: RateLimit,
+    moves: std::collections::VecDeque<Move>,
+    fdb_show: Option<FdbShow>,
+    requests: u64,
+    counters: ControlCounters,
+    /// Neighbours or links have changed since the tables were published.
+    stale: bool,
+    now: Nanos,
+}
+
+impl Control {
+    /// The tables to begin with: the workers are built around a reader of them.
+    pub fn first_tables(config: &Config, devices_up: &[LinkState]) -> Publisher<Tables> {
+        let neighbors = static_neighbors(config);
+        Publisher::new(tables::build(config, devices_up, neighbors.publish()))
+    }
+
+    /// Control over `workers`, which read `tables`.
+    pub fn new(
+        config: Config,
+        tables: Publisher<Tables>,
+        workers: Vec<WorkerEnds>,
+        devices: Vec<Box<dyn Device>>,
+        mempool: Mempool,
+    ) -> Control {
+        let neighbors = static_neighbors(&config);
+        let identities = Identities::from_config(&config);
+        let mut control = Control {
+            notice_limit: RateLimit::new(config.lanes.notices_per_s),
+            move_limit: RateLimit::new(config.fdb.move_events_per_s),
+            phases: workers.iter().map(|_| Arc::new(PublishedPhases::new())).collect(),
+            links: devices.iter().map(|device| device.link()).collect(),
+            pool: mempool.cache(),
+            advertise_at: (config.identity.advertise && !identities.is_empty()).then_some(Nanos::ZERO),
+            config,
+            tables,
+            workers,
+            devices,
+            mempool,
+            neighbors,
+            identities,
+            moves: std::collections::VecDeque::new(),
+            fdb_show: None,
+            requests: 0,
+            counters: ControlCounters::default(),
+            stale: false,
+            now: Nanos::ZERO,
+        };
+        for entry in control.config.fdb_entries.clone() {
+            let (port, kind) = match entry.target {
+                FdbTarget::Port(port) => (port, Kind::Static),
+                FdbTarget::Blackhole => (PortId(0), Kind::Blackhole),
+            };
+            control.command_all(|| Command::SetEntry { key: fdb::key(entry.vid, entry.mac), port, kind });
+        }
+        control
+    }
+
+    /// Does what there is to do at `now`; returns how much that was.
+    pub fn poll(&mut self, now: Nanos) -> usize {
+        self.now = now;
+        let mut done = 0;
+        for worker in 0..self.workers.len() {
+            while let Some(punted) = self.workers[worker].punts.pop() {
+                self.take(&punted);
+                self.pool.free(punted.packet);
+                done += 1;
+            }
+            while let Some(event) = self.workers[worker].events.pop() {
+                self.hear(event);
+                done += 1;
+            }
+        }
+        self.watch_links();
+        if self.neighbors.age(now) {
+            self.stale = true;
+            self.identities_changed();
+        }
+        if self.stale {
+            self.publish();
+            done += 1;
+        }
+        if self.advertise_at.is_some_and(|at| at <= now) {
+            self.advertise_at = None;
+            self.advertise();
+            done += 1;
+        }
+        self.counters.neighbors_refused = self.neighbors.refused;
+        self.tables.collect();
+        done
+    }
+
+    /// When, on a virtual clock, there is something to do that nobody asks for.
+    pub fn next_event(&self) -> Option<Nanos> {
+        self.advertise_at
+    }
+
+    /// Another reading end of the tables.
+    pub fn reader(&self) -> Reader<Tables> {
+        self.tables.reader()
+    }
+
+    fn publish(&mut self) {
+        self.stale = false;
+        self.counters.published += 1;
+        let tables = tables::build(&self.config, &self.links, self.neighbors.publish());
+        self.tables.publish(tables);
+    }
+
+    fn watch_links(&mut self) {
+        for index in 0..self.devices.len() {
+            let link = self.devices[index].link();
+            if link == self.links[index] {
+                continue;
+            }
+            self.links[index] = link;
+            self.stale = true;
+            let port = PortId(index as u8);
+            tracing::info!(port = self.config.ports[index].name, ?link, "link changed");
+            if link == LinkState::Down {
+                self.command_all(|| Command::FlushPort(port));
+                if self.neighbors.flush_port(port) {
+                    self.identities_changed();
+                }
+            }
+        }
+    }
+
+    /// A frame that a worker sent us.
+    fn take(&mut self, punted: &Punted) {
+        let mut bytes = Vec::with_capacity(punted.packet.len());
+        self.pool.copy_to(&punted.packet, &mut bytes);
+        let Some(frame) = Frame::new_checked(&bytes) else { return };
+        match punted.reason {
+            PuntReason::ArpLearn | PuntReason::ArpAnswer => self.take_arp(punted, &frame),
+            PuntReason::NdLearn | PuntReason::NdAnswer => self.take_nd(punted, &frame),
+            PuntReason::Message => self.take_message(punted, &frame),
+        }
+    }
+
+    fn take_arp(&mut self, punted: &Punted, frame: &Frame<'_>) {
+        let Some(arp) = Arp::parse(frame.payload()) else { return };
+        // The sender is believed if it speaks for itself; 0.0.0.0 is a probe (RFC 5227 §1.1) and tells nothing.
+        if !arp.sender_ip.is_unspecified() && arp.sender_mac == frame.src() {
+            self.learn_neighbor(punted, arp.sender_ip.into(), arp.sender_mac, false);
+        }
+        if punted.reason == PuntReason::ArpAnswer && arp.operation == Operation::Request {
+            let Some(mac) = self.neighbors.get(punted.vid, arp.target_ip.into()).map(|neighbor| neighbor.mac) else { return };
+            self.send(punted.port, punted.vid, arp.sender_mac, mac, EtherType::ARP, &arp.reply(mac).emit());
+            self.counters.arp_answered += 1;
+        }
+    }
+
+    fn take_nd(&mut self, punted: &Punted, frame: &Frame<'_>) {
+        let Some(discovery) = Ipv6::new_checked(frame.payload()).and_then(|packet| NeighborDiscovery::parse(&packet)) else { return };
+        if let Some((ip, mac)) = discovery.binding()
+            && !ip.is_unspecified()
+            && !ip.is_multicast()
+            && mac == frame.src()
+        {
+            let router = match discovery.message {
+                NdMessage::RouterAdvertisement { .. } => true,
+                NdMessage::NeighborAdvertisement(advertisement) => advertisement.router,
+                NdMessage::RouterSolicitation { .. } | NdMessage::NeighborSolicitation { .. } => false,
+            };
+            self.learn_neighbor(punted, ip.into(), mac, router);
+        }
+        if punted.reason == PuntReason::NdAnswer
+            && let NdMessage::NeighborSolicitation { target, .. } = discovery.message
+            && let Some(&neighbor) = self.neighbors.get(punted.vid, target.into())
+            && let Some(answer) = discovery.answer(neighbor.mac, neighbor.router)
+        {
+            self.send(punted.port, punted.vid, frame.src(), neighbor.mac, EtherType::IPV6, &answer);
+            self.counters.nd_answered += 1;
+        }
+    }
+
+    fn learn_neighbor(&mut self, punted: &Punted, ip: std::net::IpAddr, mac: MacAddr, router: bool) {
+        if !self.config.identity.learn || mac.is_group() || mac.is_zero() || mac == self.config.switch.mac {
+            return;
+        }
+        match self.neighbors.hear(punted.vid, ip, mac, punted.port, router, self.now) {
+            Heard::Changed => {
+                self.stale = true;
+                self.identities_changed();
+            }
+            Heard::Known | Heard::Ignored => {}
+        }
+    }
+
+    /// A message to the switch itself: the request for identities is the one it knows.
+    fn take_message(&mut self, punted: &Punted, frame: &Frame<'_>) {
+        let Ok(message) = Message::parse(frame) else { return };
+        if message.message_type == MessageType::IdentityRequest && self.config.identity.advertise {
+            for body in self.identities.encode(self.body_len_max()) {
+                self.send_message(punted.port, punted.vid, message.source, MessageType::Advertise, &body);
+                self.counters.advertised += 1;
+            }
+        }
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Moved { vid, mac, from, to } => {
+                self.counters.moves += 1;
+                if self.move_limit.allow(self.now) {
+                    let name = |port: PortId| self.config.ports[port.index()].name.clone();
+                    let moved = Move { time_ns: self.now.0, vlan: vid, mac, from: name(from), to: name(to) };
+                    tracing::info!(vlan = vid.get(), %mac, from = moved.from, to = moved.to, "address moved");
+                    if self.moves.len() == MOVES_KEPT {
+                        self.moves.pop_front();
+                    }
+                    self.moves.push_back(moved);
+                }
+            }
+            Event::FinalUnknown { port, vid, source, header, start } => {
+                if !self.config.lanes.notice {
+                    return;
+                }
+                if !self.notice_limit.allow(self.now) {
+                    self.counters.notices_limited += 1;
+                    return;
+                }
+                let notice = Notice { reason: NoticeReason::FinalUnknown, final_destination: header.final_destination, offending: &start };
+                self.send_message(port, vid, source, MessageType::Notice, &notice.encode());
+                self.counters.notices += 1;
+            }
+            Event::FdbPart { request, records, last } => {
+                if let Some(show) = &mut self.fdb_show
+                    && show.request == request
+                {
+                    show.records.extend(records);
+                    show.done |= last;
+                }
+            }
+        }
+    }
+
+    fn identities_changed(&mut self) {
+        let changed = self.identities.update(&self.config, &self.neighbors);
+        if changed && self.config.identity.advertise && self.advertise_at.is_none() {
+            self.advertise_at = Some(self.now + ADVERTISE_DELAY);
+        }
+    }
+
+    /// Tells every blade who is where.
+    fn advertise(&mut self) {
+        let bodies = self.identities.encode(self.body_len_max());
+        for index in 0..self.config.ports.len() {
+            let port = &self.config.ports[index];
+            let vid = port.vlan.untagged().or_else(|| port.vlan.vids().iter().next());
+            let (Role::Blade { .. }, Some(vid), LinkState::Up, true) = (&port.role, vid, self.links[index], port.enabled) else { continue };
+            for body in &bodies {
+                self.send_message(PortId(index as u8), vid, MacAddr::BROADCAST, MessageType::Advertise, body);
+                self.counters.advertised += 1;
+            }
+        }
+    }
+
+    /// The longest body that fits an ordinary frame (1500 bytes behind the EtherType), or the switch's own limit if that is less.
+    fn body_len_max(&self) -> usize {
+        let frame_len_max = usize::from(self.config.switch.max_frame).min(ethernet::HEADER_LEN + 1500);
+        frame_len_max.saturating_sub(ethernet::HEADER_LEN + 4 + wire::message::HEADER_LEN).max(23)
+    }
+
+    fn send_message(&mut self, port: PortId, vid: Vid, to: MacAddr, message_type: MessageType, body: &[u8]) {
+        let message = Message {
+            initial_destination: to,
+            source: self.config.switch.mac,
+            message_type,
+            final_destination: Final::Mac(to),
+            inner: EtherType(0),
+            body,
+        };
+        let tags = self.tags(port, vid);
+        match message.emit(&tags) {
+            Ok(frame) => self.inject(port, &frame),
+            Err(_) => self.counters.inject_lost += 1,
+        }
+    }
+
+    fn send(&mut self, port: PortId, vid: Vid, dst: MacAddr, src: MacAddr, ethertype: EtherType, payload: &[u8]) {
+        let frame = ethernet::emit(dst, src, &self.tags(port, vid), ethertype, payload);
+        self.inject(port, &frame);
+    }
+
+    /// The tag a frame of `vid` leaves `port` with.
+    fn tags(&self, port: PortId, vid: Vid) -> Vec<Tag> {
+        let tagged = tables::is_tagged(&self.config.ports[port.index()].vlan, vid);
+        if tagged { vec![Tag { tpid: EtherType::VLAN, tci: Tci(0).with_vid(vid) }] } else { Vec::new() }
+    }
+
+    /// Sends a frame out of a port.
+    pub fn inject(&mut self, port: PortId, frame: &[u8]) {
+        let Some(worker) = self.workers.iter_mut().find(|worker| worker.tx_ports.contains(&port)) else {
+            self.counters.inject_lost += 1;
+            return;
+        };
+        let Some(packet) = self.pool.alloc_copy(frame) else {
+            self.counters.inject_lost += 1;
+            return;
+        };
+        if let Err(Command::Inject { packet, .. }) = worker.commands.push(Command::Inject { port, packet }) {
+            self.counters.inject_lost += 1;
+            self.pool.free(packet);
+        }
+    }
+
+    fn command_all(&mut self, command: impl Fn() -> Command) {
+        for worker in &mut self.workers {
+            if worker.commands.push(command()).is_err() {
+                tracing::warn!("a worker does not take commands: its ring is full");
+            }
+        }
+    }
+
+    /// Forgets learned addresses: of one port, one VLAN, or all.
+    pub fn flush(&mut self, port: Option<PortId>, vid: Option<Vid>) {
+        match (port, vid) {
+            (Some(port), _) => self.command_all(|| Command::FlushPort(port)),
+            (None, Some(vid)) => self.command_all(|| Command::FlushVlan(vid)),
+            (None, None) => self.command_all(|| Command::FlushAll),
+        }
+    }
+
+    /// Asks the first worker for its FDB. The answer comes in parts; see [`fdb_records`](Self::fdb_records).
+    pub fn request_fdb(&mut self) -> u64 {
+        self.requests += 1;
+        let request = self.requests;
+        self.fdb_show = Some(FdbShow { request, records: Vec::new(), done: false });
+        if self.workers[0].commands.push(Command::DumpFdb(request)).is_err() {
+            tracing::warn!("the worker does not take commands: its ring is full");
+        }
+        request
+    }
+
+    /// The answer to `request`, sorted by VLAN and address, once it is there; `None` while it is not.
+    ///
+    /// A later request replaces an earlier one, which then gets no answer.
+    pub fn fdb_records(&mut self, request: u64) -> Option<Vec<Record>> {
+        let show = self.fdb_show.take_if(|show| show.request == request && show.done)?;
+        let mut records = show.records;
+        records.sort();
+        Some(records)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The ports' devices, by port id.
+    pub fn devices(&self) -> &[Box<dyn Device>] {
+        &self.devices
+    }
+
+    /// The links, by port id.
+    pub fn links(&self) -> &[LinkState] {
+        &self.links
+    }
+
+    /// The neighbor table.
+    pub fn neighbors(&self) -> &NeighborTable {
+        &self.neighbors
+    }
+
+    /// Who is in which slot.
+    pub fn identities(&self) -> &Identities {
+        &self.identities
+    }
+
+    /// The last moves of addresses, oldest first.
+    pub fn moves(&self) -> impl Iterator<Item = &Move> {
+        self.moves.iter()
+    }
+
+    /// What control counts.
+    pub fn counters(&self) -> ControlCounters {
+        self.counters
+    }
+
+    /// The packet pool.
+    pub fn mempool(&self) -> &Mempool {
+        &self.mempool
+    }
+
+    /// The time of the last poll.
+    pub fn now(&self) -> Nanos {
+        self.now
+    }
+
+    /// Counters of a port, summed over the workers.
+    pub fn port_counters(&self, port: PortId) -> PortCounters {
+        self.workers.iter().fold(PortCounters::default(), |mut sum, worker| {
+            sum.add(&worker.counters.port(port));
+            sum
+        })
+    }
+
+    /// Counters of each worker.
+    pub fn worker_counters(&self) -> Vec<WorkerCounters> {
+        self.workers.iter().map(|worker| worker.counters.worker()).collect()
+    }
+
+    /// What the phases of each worker cost, as sampled by its thread; the thread stores there.
+    pub fn phases(&self) -> &[Arc<PublishedPhases>] {
+        &self.phases
+    }
+
+    /// The ledger, as last published by the workers. While they run the sides may differ by what is in their hands.
+    pub fn ledger(&self) -> Ledger {
+        let ports: Vec<PortCounters> = (0..self.config.ports.len()).map(|index| self.port_counters(PortId(index as u8))).collect();
+        let workers = self.worker_counters();
+        let (out, r#in) = workers.iter().fold((0, 0), |(out, r#in), worker| (out + worker.crossed_out, r#in + worker.crossed_in));
+        Ledger::of(&ports, out.saturating_sub(r#in))
+    }
+
+    /// Gives unused buffers back to the pool, so that it can be counted.
+    pub fn flush_pool(&mut self) {
+        self.pool.flush();
+    }
+}
+
+fn static_neighbors(config: &Config) -> NeighborTable {
+    let mut table = NeighborTable::new(config.identity.limit, Nanos::from_millis(config.identity.ageing_ms));
+    for neighbor in &config.neighbors {
+        table.set(neighbor.vid, neighbor.ip, neighbor.mac, None);
+    }
+    for (index, port) in config.ports.iter().enumerate() {
+        if let (Role::Blade { macs, ips, .. }, Some(vid)) = (&port.role, port.vlan.untagged())
+            && let Some(&mac) = macs.first()
+        {
+            for &ip in ips {
+                table.set(vid, ip, mac, Some(PortId(index as u8)));
+            }
+        }
+    }
+    table
+}

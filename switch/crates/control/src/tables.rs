@@ -1,0 +1,72 @@
+//! From configuration and live state to the tables the workers read.
+
+use std::sync::Arc;
+
+use dataplane::neighbor::Neighbors;
+use dataplane::tables::{Lanes, Member, NO_VLAN, PortState, PortTable, TagMode, Tables, VlanTable};
+use port::{LinkState, PortId};
+use wire::Vid;
+
+use crate::config::{Config, VlanMode};
+
+/// The tables for `config`, with the links as they are.
+pub fn build(config: &Config, links: &[LinkState], neighbors: Neighbors) -> Tables {
+    let state = |index: usize| match (config.ports[index].enabled, links[index]) {
+        (false, _) => PortState::Blocked,
+        (true, LinkState::Down) => PortState::Down,
+        (true, LinkState::Up) => PortState::Forwarding,
+    };
+    let vlans: Arc<[VlanTable]> = config
+        .vlans
+        .iter()
+        .map(|vlan| {
+            let members = config.ports.iter().enumerate().filter(|(_, port)| port.vlan.contains(vlan.vid));
+            VlanTable::new(
+                vlan.vid,
+                members.map(|(index, port)| Member {
+                    port: PortId(index as u8),
+                    tagged: is_tagged(&port.vlan, vlan.vid),
+                    state: state(index),
+                    unknown_unicast: port.flood,
+                }),
+            )
+        })
+        .collect();
+    let vlan_index = Tables::index_vlans(&vlans);
+    let ports = config
+        .ports
+        .iter()
+        .enumerate()
+        .map(|(index, port)| PortTable {
+            forwarding: state(index) == PortState::Forwarding,
+            mode: match port.vlan {
+                VlanMode::Transparent(_) => TagMode::Transparent,
+                VlanMode::Access(_) => TagMode::Access,
+                VlanMode::Trunk { .. } => TagMode::Trunk,
+            },
+            pvid: port.vlan.untagged().map_or(NO_VLAN, |vid| vlan_index[vid.get() as usize]),
+            ingress_filter: port.ingress_filter,
+            learning: port.learning,
+            frame_len_max: config.switch.max_frame,
+        })
+        .collect();
+    Tables {
+        own_mac: config.switch.mac,
+        ports,
+        vlans,
+        vlan_index,
+        neighbors,
+        lanes: Lanes {
+            message: config.lanes.message,
+            ip: config.lanes.ip,
+            learn_neighbors: config.identity.learn,
+            answer_arp: config.identity.answer_arp,
+            answer_nd: config.identity.answer_nd,
+        },
+    }
+}
+
+/// Does a port send frames of `vid` with a tag?
+pub fn is_tagged(mode: &VlanMode, vid: Vid) -> bool {
+    mode.untagged() != Some(vid)
+}

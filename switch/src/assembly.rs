@@ -1,0 +1,139 @@
+//! From a configuration to a switch that is ready to run: pool, ports, workers, control.
+
+use std::io;
+
+use control::config::{Config, PortKind, Role};
+use control::Control;
+use control::config::PortConfig;
+use dataplane::fdb::Limits;
+use dataplane::worker::{self, Sizes};
+use dataplane::Worker;
+use port::backend::memory::{self, Cable, Plug};
+use port::{BURST_MAX, LinkState, Mempool, Nanos, PORTS_MAX, Port};
+use thiserror::Error;
+
+/// Frames that wait for control, per worker.
+const PUNT_RING: usize = 1024;
+/// Frames that wait to cross from one worker to another.
+const CROSS_RING: usize = 1024;
+
+/// A switch, ready to run: move the workers to their threads, or poll them from one.
+pub struct Switch {
+    /// One per thread.
+    pub workers: Vec<Worker>,
+    /// The control plane.
+    pub control: Control,
+}
+
+/// Why a port could not be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The kind is not in this program.
+    #[error("port {port}: `{kind}` ports are not in this build: expected `memory` or `pcap`")]
+    Kind {
+        /// Name of the port.
+        port: String,
+        /// The kind.
+        kind: String,
+    },
+    /// The backend says why.
+    #[error("port {port}: {source}")]
+    Port {
+        /// Name of the port.
+        port: String,
+        /// What went wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Buffers a switch of this configuration needs, a line for each holder.
+pub fn buffers_needed(config: &Config) -> u32 {
+    let queues: usize = config.ports.iter().map(|port| 2 * port.queue.next_power_of_two()).sum();
+    let in_hand = config.switch.workers * (1 + config.ports.len()) * BURST_MAX;
+    let crossing = config.switch.workers * config.switch.workers.saturating_sub(1) * CROSS_RING;
+    let to_control = config.switch.workers * 2 * PUNT_RING;
+    let free_in_caches = (config.switch.workers + 2) * 1024;
+    let all = queues + in_hand + crossing + to_control + free_in_caches;
+    u32::try_from(all.next_multiple_of(1024)).unwrap_or(u32::MAX).min(port::mempool::BUFFERS_MAX)
+}
+
+/// The pool the configuration asks for.
+///
+/// # Errors
+/// As [`Mempool::new`].
+pub fn mempool(config: &Config) -> io::Result<Mempool> {
+    Mempool::new(config.pool.buffers.unwrap_or_else(|| buffers_needed(config)), config.pool.hugepages)
+}
+
+/// Sizes of the data plane for `config`.
+pub fn sizes(config: &Config, seed: u64) -> Sizes {
+    let mut per_port = [config.fdb.limit_per_port.unwrap_or(u32::MAX); PORTS_MAX];
+    for (limit, port) in per_port.iter_mut().zip(&config.ports) {
+        *limit = port.fdb_limit.unwrap_or(*limit);
+    }
+    Sizes {
+        workers: config.switch.workers,
+        burst: config.switch.burst,
+        fdb: Limits { total: config.fdb.limit, per_vlan: config.fdb.limit_per_vlan.unwrap_or(u32::MAX), per_port },
+        ageing: Nanos::from_millis(config.fdb.ageing_ms),
+        seed,
+        punt_ring: PUNT_RING,
+        cross_ring: CROSS_RING,
+    }
+}
+
+/// Puts a switch together. `ports` are in the order of the configuration's.
+///
+/// # Panics
+/// If there are more or fewer ports than the configuration has.
+pub fn build(config: &Config, ports: Vec<Port>, mempool: &Mempool, seed: u64) -> Switch {
+    assert_eq!(ports.len(), config.ports.len(), "a port for each of the configuration");
+    let links: Vec<LinkState> = ports.iter().map(|port| port.device.link()).collect();
+    let tables = Control::first_tables(config, &links);
+    let (workers, ends, devices) = worker::build(&sizes(config, seed), ports, &tables.reader(), mempool);
+    let control = Control::new(config.clone(), tables, ends, devices, mempool.clone());
+    Switch { workers, control }
+}
+
+/// Memory ports for every port of the configuration: the switch's ends, the far ends and the plugs of the cables.
+///
+/// What the switch sends waits in its port's queue (`queue` frames, rounded up to a power of two); `rx_queue` frames wait
+/// for the switch.
+pub fn memory_ports(config: &Config, rx_queue: usize) -> (Vec<Port>, Vec<Port>, Vec<Plug>) {
+    let (mut near, mut far, mut plugs) = (Vec::new(), Vec::new(), Vec::new());
+    for port in &config.ports {
+        let (a, b, plug) = memory::pair(Cable { queues: 1, forth: port.queue, back: rx_queue });
+        near.push(a);
+        far.push(b);
+        plugs.push(plug);
+    }
+    (near, far, plugs)
+}
+
+/// Opens the ports a configuration names. The far ends of its memory ports come with it, by index: whoever embeds the switch
+/// connects to them.
+///
+/// # Errors
+/// The first port that cannot be opened.
+pub fn open_ports(config: &Config) -> Result<(Vec<Port>, Vec<(usize, Port)>), OpenError> {
+    let (mut ports, mut far_ends) = (Vec::new(), Vec::new());
+    for (index, port) in config.ports.iter().enumerate() {
+        match port.spec.kind {
+            PortKind::Memory => {
+                let (near, far, _) = memory::pair(Cable { queues: 1, forth: port.queue, back: port.queue });
+                ports.push(near);
+                far_ends.push((index, far));
+            }
+            kind => return Err(OpenError::Kind { port: port.name.clone(), kind: kind.to_string() }),
+        }
+    }
+    Ok((ports, far_ends))
+}
+
+/// The slot of a port, if it is a blade's.
+pub fn slot(port: &PortConfig) -> Option<u16> {
+    match port.role {
+        Role::Blade { slot, .. } => Some(slot),
+        Role::Uplink => None,
+    }
+}
