@@ -1,0 +1,417 @@
+//! The sections of a configuration file, their keys, ranges and defaults.
+//!
+//! Reading gives a [`Draft`]: the values, and the places of those that have to agree with others. Whether they do is the
+//! matter of `check`. `docs/configuration.md` says the same for people; a test holds it to the keys here.
+
+use std::net::IpAddr;
+
+use port::mempool::BUFFERS_MAX;
+use port::{BURST_MAX, Hugepages, PORTS_MAX};
+use toml::Spanned;
+use toml::de::DeTable;
+use wire::{MacAddr, Vid};
+
+use super::error::{Findings, Span};
+use super::model::{Config, FdbConfig, IdentityConfig, Idle, LanesConfig, PoolConfig, PortConfig, Role, SwitchConfig, VlanMode};
+use super::section::{Schemas, Section, SectionSchema, refuse_unknown_sections, repeated, single};
+use super::vids::VidSet;
+use super::{FRAME_LEN_MAX, FRAME_LEN_MIN, value};
+
+/// A second has no more events than anybody would read.
+const EVENTS_PER_S_MAX: u64 = 1_000_000;
+/// Ageing times from ten milliseconds, for tests, to eleven days.
+const AGEING_MS: std::ops::RangeInclusive<u64> = 10..=1_000_000_000;
+/// FDB entries, in all or in part.
+const FDB_LIMIT: std::ops::RangeInclusive<u64> = 1..=4_194_304;
+
+const SWITCH: SectionSchema =
+    SectionSchema { name: "switch", repeated: false, keys: &["name", "mac", "workers", "cores", "burst", "idle", "api", "max_frame"] };
+const POOL: SectionSchema = SectionSchema { name: "pool", repeated: false, keys: &["buffers", "hugepages"] };
+const FDB: SectionSchema =
+    SectionSchema { name: "fdb", repeated: false, keys: &["ageing_ms", "limit", "limit_per_vlan", "limit_per_port", "move_events_per_s"] };
+const LANES: SectionSchema = SectionSchema { name: "lanes", repeated: false, keys: &["message", "ip", "notice", "notices_per_s"] };
+const IDENTITY: SectionSchema =
+    SectionSchema { name: "identity", repeated: false, keys: &["advertise", "answer_arp", "answer_nd", "learn", "limit", "ageing_ms"] };
+const VLAN: SectionSchema = SectionSchema { name: "vlan", repeated: true, keys: &["vid", "name"] };
+const BLADE: SectionSchema = SectionSchema {
+    name: "blade",
+    repeated: true,
+    keys: &[
+        "slot",
+        "name",
+        "mac",
+        "ip",
+        "port",
+        "speed",
+        "vlan",
+        "transparent",
+        "trunk",
+        "native",
+        "ingress_filter",
+        "queue",
+        "fdb_limit",
+        "learning",
+        "flood",
+        "enabled",
+    ],
+};
+const UPLINK: SectionSchema = SectionSchema {
+    name: "uplink",
+    repeated: true,
+    keys: &[
+        "name",
+        "port",
+        "speed",
+        "vlan",
+        "transparent",
+        "trunk",
+        "native",
+        "ingress_filter",
+        "queue",
+        "fdb_limit",
+        "learning",
+        "flood",
+        "enabled",
+    ],
+};
+const FDB_ENTRY: SectionSchema = SectionSchema { name: "fdb_entry", repeated: true, keys: &["mac", "vlan", "port", "blackhole"] };
+const NEIGHBOR: SectionSchema = SectionSchema { name: "neighbor", repeated: true, keys: &["ip", "mac", "vlan"] };
+
+/// Every section there is.
+pub(super) const SECTIONS: Schemas = &[&SWITCH, &POOL, &FDB, &LANES, &IDENTITY, &VLAN, &BLADE, &UPLINK, &FDB_ENTRY, &NEIGHBOR];
+
+/// What stands in the file, value by value.
+pub(super) struct Draft {
+    /// Everything that needs no other value to be known: no VLANs, ports, entries.
+    pub(super) config: Config,
+    /// Place of `switch.cores`.
+    pub(super) cores: Span,
+    pub(super) core_list: Vec<Spanned<u64>>,
+    pub(super) limit_per_vlan: Option<Spanned<u64>>,
+    pub(super) limit_per_port: Option<Spanned<u64>>,
+    pub(super) vlans: Vec<VlanDraft>,
+    pub(super) ports: Vec<PortDraft>,
+    pub(super) fdb_entries: Vec<FdbEntryDraft>,
+    pub(super) neighbors: Vec<NeighborDraft>,
+}
+
+pub(super) struct VlanDraft {
+    pub(super) vid: Option<Spanned<Vid>>,
+    pub(super) name: Option<Spanned<String>>,
+}
+
+/// A port. Places are those of values that are there and right.
+pub(super) struct PortDraft {
+    pub(super) config: PortConfig,
+    /// `blade` or `uplink`.
+    pub(super) section: &'static str,
+    /// Slot of a blade; `None` for an uplink, or when it is missing or wrong.
+    pub(super) slot: Option<Span>,
+    /// Place of the name, or of what it is made from.
+    pub(super) name: Option<Span>,
+    pub(super) spec: Option<Span>,
+    pub(super) macs: Vec<Spanned<MacAddr>>,
+    pub(super) ips: Vec<Spanned<IpAddr>>,
+    pub(super) fdb_limit: Option<Spanned<u64>>,
+    /// All about its VLANs was right: `config.vlan` can be relied on.
+    pub(super) vlan_is_right: bool,
+}
+
+pub(super) struct FdbEntryDraft {
+    pub(super) header: Span,
+    pub(super) mac: Option<Spanned<MacAddr>>,
+    pub(super) vid: Option<Spanned<Vid>>,
+    /// `None`: a blackhole, or an error that was noted.
+    pub(super) port: Option<Spanned<String>>,
+}
+
+pub(super) struct NeighborDraft {
+    pub(super) header: Span,
+    pub(super) ip: Option<Spanned<IpAddr>>,
+    pub(super) mac: Option<Spanned<MacAddr>>,
+    pub(super) vid: Option<Spanned<Vid>>,
+}
+
+/// Reads every section; notes what is wrong.
+pub(super) fn read(root: &DeTable<'_>, out: &mut Findings<'_>) -> Draft {
+    refuse_unknown_sections(root, SECTIONS, out);
+
+    let switch = single(root, &SWITCH, SECTIONS, out);
+    let core_list = switch.read_list(out, "cores", value::integer("", 0..=1023));
+    let cores = switch.span_of("cores");
+    let switch = read_switch(&switch, &core_list, out);
+
+    let pool = single(root, &POOL, SECTIONS, out);
+    let pool = read_pool(&pool, out);
+
+    let fdb = single(root, &FDB, SECTIONS, out);
+    let limit_per_vlan = fdb.read(out, "limit_per_vlan", value::integer("entries", FDB_LIMIT));
+    let limit_per_port = fdb.read(out, "limit_per_port", value::integer("entries", FDB_LIMIT));
+    let defaults = FdbConfig::default();
+    let fdb = FdbConfig {
+        ageing_ms: number(&fdb, out, "ageing_ms", "milliseconds", AGEING_MS, defaults.ageing_ms),
+        limit: number(&fdb, out, "limit", "entries", FDB_LIMIT, defaults.limit),
+        limit_per_vlan: limit_per_vlan.as_ref().map(|limit| *limit.get_ref() as u32),
+        limit_per_port: limit_per_port.as_ref().map(|limit| *limit.get_ref() as u32),
+        move_events_per_s: number(&fdb, out, "move_events_per_s", "events", 0..=EVENTS_PER_S_MAX, defaults.move_events_per_s),
+    };
+
+    let lanes = single(root, &LANES, SECTIONS, out);
+    let lanes = read_lanes(&lanes, out);
+    let identity = single(root, &IDENTITY, SECTIONS, out);
+    let identity = read_identity(&identity, out);
+
+    let vlans = repeated(root, &VLAN, SECTIONS, out).iter().map(|section| read_vlan(section, out)).collect();
+    let ports = read_ports(root, out);
+    let fdb_entries = repeated(root, &FDB_ENTRY, SECTIONS, out).iter().map(|section| read_fdb_entry(section, out)).collect();
+    let neighbors = repeated(root, &NEIGHBOR, SECTIONS, out).iter().map(|section| read_neighbor(section, out)).collect();
+
+    let config = Config { switch, pool, fdb, lanes, identity, ..Config::default() };
+    Draft { config, cores, core_list, limit_per_vlan, limit_per_port, vlans, ports, fdb_entries, neighbors }
+}
+
+/// All ports, blades first. What is beyond the limit is refused and not looked into.
+fn read_ports(root: &DeTable<'_>, out: &mut Findings<'_>) -> Vec<PortDraft> {
+    let blades = repeated(root, &BLADE, SECTIONS, out);
+    let uplinks = repeated(root, &UPLINK, SECTIONS, out);
+    if let Some(section) = blades.iter().chain(&uplinks).nth(PORTS_MAX) {
+        let count = blades.len() + uplinks.len();
+        out.at(
+            &section.span,
+            section.name(),
+            format!("{} is beyond the last port: expected at most {PORTS_MAX} ports in all, found {count}", section.title()),
+        );
+    }
+    if in_file(root, &BLADE) + in_file(root, &UPLINK) == 0 {
+        out.whole("blade", "there is no port: expected at least one [[blade]] or [[uplink]]");
+    }
+    let mut ports: Vec<PortDraft> = blades.iter().take(PORTS_MAX).map(|section| read_blade(section, out)).collect();
+    for (section, number) in uplinks.iter().zip(1..).take(PORTS_MAX - ports.len()) {
+        ports.push(read_port(section, "uplink", PortConfig::uplink(number), out));
+    }
+    ports
+}
+
+/// How often a section stands in the file, right or wrong.
+fn in_file(root: &DeTable<'_>, schema: &SectionSchema) -> usize {
+    root.get(schema.name).map_or(0, |value| value.get_ref().as_array().map_or(1, |sections| sections.len()))
+}
+
+fn read_switch(section: &Section<'_, '_>, cores: &[Spanned<u64>], out: &mut Findings<'_>) -> SwitchConfig {
+    let defaults = SwitchConfig::default();
+    SwitchConfig {
+        name: section.read(out, "name", value::name).map_or(defaults.name, Spanned::into_inner),
+        mac: section.read(out, "mac", value::station_mac).map_or(defaults.mac, Spanned::into_inner),
+        workers: number(section, out, "workers", "threads", 1..=64, defaults.workers),
+        cores: cores.iter().map(|core| *core.get_ref() as usize).collect(),
+        burst: number(section, out, "burst", "packets", 1..=BURST_MAX as u64, defaults.burst),
+        idle: section
+            .read(out, "idle", value::choice(&[("spin", Idle::Spin), ("adaptive", Idle::Adaptive)]))
+            .map_or(defaults.idle, Spanned::into_inner),
+        api: section.read(out, "api", value::socket_path).map(Spanned::into_inner),
+        max_frame: number(
+            section,
+            out,
+            "max_frame",
+            "bytes without FCS",
+            u64::from(FRAME_LEN_MIN)..=u64::from(FRAME_LEN_MAX),
+            defaults.max_frame,
+        ),
+    }
+}
+
+fn read_pool(section: &Section<'_, '_>, out: &mut Findings<'_>) -> PoolConfig {
+    let kinds = &[("auto", Hugepages::Auto), ("require", Hugepages::Require), ("never", Hugepages::Never)];
+    let buffers: u32 = number(section, out, "buffers", "buffers", 0..=u64::from(BUFFERS_MAX), 0);
+    PoolConfig {
+        buffers: (buffers > 0).then_some(buffers),
+        hugepages: section.read(out, "hugepages", value::choice(kinds)).map_or(Hugepages::Auto, Spanned::into_inner),
+    }
+}
+
+fn read_lanes(section: &Section<'_, '_>, out: &mut Findings<'_>) -> LanesConfig {
+    let defaults = LanesConfig::default();
+    LanesConfig {
+        message: flag(section, out, "message", defaults.message),
+        ip: flag(section, out, "ip", defaults.ip),
+        notice: flag(section, out, "notice", defaults.notice),
+        notices_per_s: number(section, out, "notices_per_s", "notices", 0..=EVENTS_PER_S_MAX, defaults.notices_per_s),
+    }
+}
+
+fn read_identity(section: &Section<'_, '_>, out: &mut Findings<'_>) -> IdentityConfig {
+    let defaults = IdentityConfig::default();
+    IdentityConfig {
+        advertise: flag(section, out, "advertise", defaults.advertise),
+        answer_arp: flag(section, out, "answer_arp", defaults.answer_arp),
+        answer_nd: flag(section, out, "answer_nd", defaults.answer_nd),
+        learn: flag(section, out, "learn", defaults.learn),
+        limit: number(section, out, "limit", "entries", 1..=1_048_576, defaults.limit),
+        ageing_ms: number(section, out, "ageing_ms", "milliseconds", AGEING_MS, defaults.ageing_ms),
+    }
+}
+
+fn read_vlan(section: &Section<'_, '_>, out: &mut Findings<'_>) -> VlanDraft {
+    if !section.has("vid") {
+        section.missing(out, "vid", "a VLAN from 1 to 4094, as in `vid = 10`");
+    }
+    VlanDraft { vid: section.read(out, "vid", value::vid), name: section.read(out, "name", value::name) }
+}
+
+fn read_blade(section: &Section<'_, '_>, out: &mut Findings<'_>) -> PortDraft {
+    if !section.has("slot") {
+        section.missing(out, "slot", "the number of the bay the blade sits in, as in `slot = 1`");
+    }
+    let slot = section.read(out, "slot", value::integer("", 1..=65_535));
+    let number = slot.as_ref().map_or(0, |slot| *slot.get_ref() as u16);
+    let mut draft = read_port(section, "blade", PortConfig::blade(number), out);
+    draft.macs = section.read_list(out, "mac", value::station_mac);
+    draft.ips = section.read_list(out, "ip", value::host_ip);
+    draft.slot = slot.map(|slot| slot.span());
+    draft.name = if section.has("name") { draft.name } else { draft.slot.clone() };
+    draft.config.role = Role::Blade {
+        slot: number,
+        macs: draft.macs.iter().map(|mac| *mac.get_ref()).collect(),
+        ips: draft.ips.iter().map(|ip| *ip.get_ref()).collect(),
+    };
+    draft
+}
+
+/// What blades and uplinks have in common. `defaults` knows what they are.
+fn read_port(section: &Section<'_, '_>, name: &'static str, defaults: PortConfig, out: &mut Findings<'_>) -> PortDraft {
+    let own_name = section.read(out, "name", value::name);
+    let spec = section.read(out, "port", value::port_spec);
+    let vlan = read_vlan_mode(section, out);
+    let fdb_limit = section.read(out, "fdb_limit", value::integer("entries", FDB_LIMIT));
+    PortDraft {
+        section: name,
+        slot: None,
+        name: match &own_name {
+            Some(own_name) => Some(own_name.span()),
+            None => (!section.has("name")).then(|| section.span.clone()),
+        },
+        spec: spec.as_ref().map(Spanned::span),
+        macs: Vec::new(),
+        ips: Vec::new(),
+        vlan_is_right: vlan.is_some(),
+        config: PortConfig {
+            name: own_name.map_or(defaults.name, Spanned::into_inner),
+            role: defaults.role,
+            spec: spec.map_or(defaults.spec, Spanned::into_inner),
+            speed: section.read(out, "speed", value::speed).map_or(defaults.speed, Spanned::into_inner),
+            vlan: vlan.unwrap_or(defaults.vlan),
+            ingress_filter: flag(section, out, "ingress_filter", defaults.ingress_filter),
+            queue: number(section, out, "queue", "frames", 1..=65_536, defaults.queue),
+            fdb_limit: fdb_limit.as_ref().map(|limit| *limit.get_ref() as u32),
+            learning: flag(section, out, "learning", defaults.learning),
+            flood: flag(section, out, "flood", defaults.flood),
+            enabled: flag(section, out, "enabled", defaults.enabled),
+        },
+        fdb_limit,
+    }
+}
+
+/// The VLANs of a port: `vlan`, or `transparent`, or `trunk` with or without `native`; `None` if any of it is wrong.
+fn read_vlan_mode(section: &Section<'_, '_>, out: &mut Findings<'_>) -> Option<VlanMode> {
+    let access = section.read(out, "vlan", value::vid);
+    let transparent = section.read(out, "transparent", value::vid);
+    let trunk = section.read_list(out, "trunk", value::vids);
+    let native = section.read(out, "native", value::vid);
+
+    let modes: Vec<&str> = ["vlan", "transparent", "trunk"].into_iter().filter(|key| section.has(key)).collect();
+    for key in modes.iter().skip(1) {
+        let problem = "a port has one of `vlan`, `transparent` and `trunk`: expected `vlan` for one VLAN without tags, `transparent` for \
+                       one VLAN with tags as payload, or `trunk` for tagged VLANs, with `native` for the untagged one among them";
+        out.value(&section.span_of(key), &section.key(key), problem);
+    }
+    let (has_trunk, has_native) = (section.has("trunk"), section.has("native"));
+    if has_native && !has_trunk {
+        let problem = "only a trunk has a native VLAN: expected `trunk` beside it, or `vlan` instead of it";
+        out.value(&section.span_of("native"), &section.key("native"), problem);
+        return None;
+    }
+    match modes.as_slice() {
+        [] => return Some(VlanMode::Access(Vid::DEFAULT)),
+        ["vlan"] => return Some(VlanMode::Access(access?.into_inner())),
+        ["transparent"] => return Some(VlanMode::Transparent(transparent?.into_inner())),
+        ["trunk"] => {}
+        _ => return None,
+    }
+    // A list with an entry that was refused is shorter than it is in the file.
+    if trunk.len() < section.count("trunk") || has_native && native.is_none() {
+        return None;
+    }
+    if trunk.is_empty() {
+        out.value(&section.span_of("trunk"), &section.key("trunk"), "expected at least one VLAN, as in `trunk = [10, \"30-40\"]`");
+        return None;
+    }
+    // Who names a native VLAN wants its frames to pass, whether or not the list repeats it.
+    let native = native.map(Spanned::into_inner);
+    let allowed: VidSet = trunk.into_iter().map(Spanned::into_inner).chain(native.map(|vid| vid..=vid)).collect();
+    Some(VlanMode::Trunk { allowed, native })
+}
+
+fn read_fdb_entry(section: &Section<'_, '_>, out: &mut Findings<'_>) -> FdbEntryDraft {
+    if !section.has("mac") {
+        section.missing(out, "mac", "the MAC address of a station, as in `mac = \"02:00:00:00:00:01\"`");
+    }
+    let port = section.read(out, "port", value::reference);
+    let blackhole = section.read(out, "blackhole", value::flag).is_some_and(Spanned::into_inner);
+    if blackhole && section.has("port") {
+        out.value(
+            &section.span_of("blackhole"),
+            "fdb_entry.blackhole",
+            "a frame cannot be dropped and sent: expected either `port` or `blackhole = true`",
+        );
+    }
+    if !blackhole && !section.has("port") {
+        section.missing(out, "port", "the name of a port, as in `port = \"blade1\"`, or `blackhole = true`");
+    }
+    FdbEntryDraft {
+        header: section.span.clone(),
+        mac: section.read(out, "mac", value::station_mac),
+        vid: vid_or_default(section, out),
+        port,
+    }
+}
+
+fn read_neighbor(section: &Section<'_, '_>, out: &mut Findings<'_>) -> NeighborDraft {
+    for (key, expected) in
+        [("ip", "an IP address, as in `ip = \"198.18.0.1\"`"), ("mac", "a MAC address, as in `mac = \"02:00:00:00:00:01\"`")]
+    {
+        if !section.has(key) {
+            section.missing(out, key, expected);
+        }
+    }
+    NeighborDraft {
+        header: section.span.clone(),
+        ip: section.read(out, "ip", value::host_ip),
+        mac: section.read(out, "mac", value::station_mac),
+        vid: vid_or_default(section, out),
+    }
+}
+
+/// `vlan`, 1 if it is left out, nothing if it is wrong.
+fn vid_or_default(section: &Section<'_, '_>, out: &mut Findings<'_>) -> Option<Spanned<Vid>> {
+    match section.has("vlan") {
+        true => section.read(out, "vlan", value::vid),
+        false => Some(Spanned::new(section.span.clone(), Vid::DEFAULT)),
+    }
+}
+
+fn flag(section: &Section<'_, '_>, out: &mut Findings<'_>, key: &str, default: bool) -> bool {
+    section.read(out, key, value::flag).map_or(default, Spanned::into_inner)
+}
+
+/// A number within `range`, which fits into `T`.
+fn number<T: TryFrom<u64>>(
+    section: &Section<'_, '_>,
+    out: &mut Findings<'_>,
+    key: &str,
+    unit: &str,
+    range: std::ops::RangeInclusive<u64>,
+    default: T,
+) -> T {
+    let number = section.read(out, key, value::integer(unit, range));
+    number.and_then(|number| T::try_from(number.into_inner()).ok()).unwrap_or(default)
+}

@@ -1,0 +1,127 @@
+//! A configuration as text again: TOML that can be loaded, or JSON of the same shape.
+//!
+//! Everything is written out, defaults included, so that what is shown is what holds. Loading it gives the same
+//! configuration.
+
+use std::net::IpAddr;
+
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+use wire::{MacAddr, Vid};
+
+use super::model::{Config, FdbTarget, PortConfig, Role, VlanMode};
+use super::port_spec::PortSpec;
+use super::speed::Speed;
+use super::vids::VidSet;
+
+impl Config {
+    /// The configuration as TOML, in the form in which it is loaded.
+    ///
+    /// # Errors
+    /// None that a configuration can cause, except a path of the API socket that is not UTF-8 (built by a program, not loaded).
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+}
+
+/// In the shape of the file: tables `blade`, `uplink`, `fdb_entry` and so on.
+impl Serialize for Config {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let of_role = |blade: bool| -> Vec<&PortConfig> {
+            self.ports.iter().filter(|port| matches!(port.role, Role::Blade { .. }) == blade).collect()
+        };
+        let table = |entry: &super::model::FdbEntryConfig| FdbEntryTable {
+            mac: entry.mac,
+            vlan: entry.vid,
+            port: match entry.target {
+                FdbTarget::Port(id) => self.port(id).map(|port| port.name.as_str()),
+                FdbTarget::Blackhole => None,
+            },
+            blackhole: entry.target == FdbTarget::Blackhole,
+        };
+        let fdb_entries: Vec<_> = self.fdb_entries.iter().map(table).collect();
+        let mut config = serializer.serialize_struct("Config", 10)?;
+        config.serialize_field("switch", &self.switch)?;
+        config.serialize_field("pool", &self.pool)?;
+        config.serialize_field("fdb", &self.fdb)?;
+        config.serialize_field("lanes", &self.lanes)?;
+        config.serialize_field("identity", &self.identity)?;
+        config.serialize_field("vlan", &self.vlans)?;
+        config.serialize_field("blade", &of_role(true))?;
+        config.serialize_field("uplink", &of_role(false))?;
+        config.serialize_field("fdb_entry", &fdb_entries)?;
+        config.serialize_field("neighbor", &self.neighbors)?;
+        config.end()
+    }
+}
+
+#[derive(Serialize)]
+struct FdbEntryTable<'a> {
+    mac: MacAddr,
+    vlan: Vid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<&'a str>,
+    blackhole: bool,
+}
+
+#[derive(Serialize)]
+struct PortTable<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slot: Option<u16>,
+    name: &'a str,
+    port: &'a PortSpec,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    mac: &'a [MacAddr],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    ip: &'a [IpAddr],
+    speed: Speed,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vlan: Option<Vid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transparent: Option<Vid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trunk: Option<&'a VidSet>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    native: Option<Vid>,
+    ingress_filter: bool,
+    queue: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fdb_limit: Option<u32>,
+    learning: bool,
+    flood: bool,
+    enabled: bool,
+}
+
+/// In the shape of `[[blade]]` and `[[uplink]]`.
+impl Serialize for PortConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (slot, mac, ip): (_, &[MacAddr], &[IpAddr]) = match &self.role {
+            Role::Blade { slot, macs, ips } => (Some(*slot), macs, ips),
+            Role::Uplink => (None, &[], &[]),
+        };
+        let (vlan, transparent, trunk, native) = match &self.vlan {
+            VlanMode::Access(vid) => (Some(*vid), None, None, None),
+            VlanMode::Transparent(vid) => (None, Some(*vid), None, None),
+            VlanMode::Trunk { allowed, native } => (None, None, Some(allowed), *native),
+        };
+        let table = PortTable {
+            slot,
+            name: &self.name,
+            port: &self.spec,
+            mac,
+            ip,
+            speed: self.speed,
+            vlan,
+            transparent,
+            trunk,
+            native,
+            ingress_filter: self.ingress_filter,
+            queue: self.queue,
+            fdb_limit: self.fdb_limit,
+            learning: self.learning,
+            flood: self.flood,
+            enabled: self.enabled,
+        };
+        table.serialize(serializer)
+    }
+}
