@@ -108,6 +108,7 @@ impl Rig {
     /// # Errors
     /// If there is no memory for the packet pool.
     pub fn new(case: Case, ports: u16, addresses: u32, burst: usize) -> std::io::Result<Rig> {
+        let ports = u16::try_from(addresses).map_or(ports, |addresses| ports.min(addresses)).max(2);
         let mut config = Config::chassis(ports - 1, Speed::G1, Speed::G10);
         config.switch.mac = SWITCH_MAC;
         config.switch.burst = burst;

@@ -9,6 +9,7 @@
 use port::{Burst, PoolCache, PortId};
 use wire::headers::Headers;
 
+use crate::fdb::Fdb;
 use crate::pipeline::Notes;
 use crate::tables::{Egress, NO_VLAN, PortTable, Tables, TagMode, VlanIndex};
 use crate::verdict::{DropReason, Verdict};
@@ -54,10 +55,13 @@ pub fn parse(burst: &Burst, pool: &PoolCache, notes: &mut Notes) {
 }
 
 /// Decides for each packet whether it may enter, and in which VLAN. Packets that have a verdict keep it.
+///
+/// The lines of the FDB that learning and resolving will read are asked for here, a burst ahead of their use.
 #[inline]
-pub fn admit(burst: &Burst, ingress: PortId, tables: &Tables, notes: &mut Notes) {
+pub fn admit(burst: &Burst, ingress: PortId, tables: &Tables, fdb: &Fdb, notes: &mut Notes) {
     let port = &tables.ports[ingress.index()];
     let own = tables.own_mac.raw();
+    let pvid_bits = tables.vlans.get(port.pvid as usize).map_or(0, |vlan| (vlan.vid.get() as u64) << 48);
     for (i, packet) in burst.iter().enumerate() {
         let headers = &notes.headers[i];
         let sound = headers.src & 1 == 0
@@ -69,12 +73,19 @@ pub fn admit(burst: &Burst, ingress: PortId, tables: &Tables, notes: &mut Notes)
         if sound && !headers.tagged {
             notes.admitted[i] = Admitted { vlan: port.pvid, tag: TagState::Untagged };
             if port.pvid != NO_VLAN {
+                fdb.prefetch(headers.src | pvid_bits);
+                fdb.prefetch(headers.dst | pvid_bits);
                 continue;
             }
         }
         if notes.verdicts[i].is_none() {
             match classify(port, ingress, own, headers, packet.len(), tables) {
-                Ok(admitted) => notes.admitted[i] = admitted,
+                Ok(admitted) => {
+                    let vid_bits = (tables.vlans[admitted.vlan as usize].vid.get() as u64) << 48;
+                    fdb.prefetch(headers.src | vid_bits);
+                    fdb.prefetch(headers.dst | vid_bits);
+                    notes.admitted[i] = admitted;
+                }
                 Err(reason) => notes.verdicts[i] = Some(Verdict::Drop(reason)),
             }
         }

@@ -1,6 +1,9 @@
 //! The forwarding database: behind which port is `(VLAN, MAC)`?
 //!
-//! One hashbrown table of 16-byte entries, keyed by VID and MAC in one `u64`. Each worker has a whole one of its own: reads
+//! One hashbrown table of 16-byte entries, keyed by VID and MAC in one `u64`, and in front of it an array of cache lines
+//! with four entries each, found by the hash alone: a look-up touches one line, and that line can be prefetched for a whole burst
+//! before it is needed ([`Fdb::prefetch`]). The front holds copies of the table's entries, all but the few whose
+//! line is full; what it does not hold is looked for in the table. Each worker has a whole one of its own: reads
 //! take no lock and write no shared line, and there is one writer. What one worker learns it tells the others (see `worker.rs`).
 //!
 //! - **Ageing.** Time is counted in ticks, a 64th of the ageing time. An entry seen in tick `t` is valid through tick
@@ -60,6 +63,37 @@ struct Entry {
 }
 
 const _: () = assert!(size_of::<Entry>() == 16);
+
+/// What the front keeps of an entry beside its key.
+#[derive(Clone, Copy, Debug)]
+struct Value {
+    stamp: u32,
+    generation: u16,
+    port: PortId,
+    kind: Kind,
+}
+
+/// A cache line of the front. A key of 0 is an empty place: VLANs begin at 1.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Line {
+    keys: [Key; WAYS],
+    values: [Value; WAYS],
+}
+
+const WAYS: usize = 4;
+const _: () = assert!(size_of::<Line>() == 64);
+
+impl Line {
+    const EMPTY: Line = Line { keys: [0; WAYS], values: [Value { stamp: 0, generation: 0, port: PortId(0), kind: Kind::Dynamic }; WAYS] };
+
+    /// The place of `key`. No branch on the way: which of the four matches cannot be predicted.
+    #[inline(always)]
+    fn find(&self, key: Key) -> Option<usize> {
+        let matches = (0..WAYS).fold(0u32, |matches, way| matches | u32::from(self.keys[way] == key) << way);
+        if matches == 0 { None } else { Some(matches.trailing_zeros() as usize % WAYS) }
+    }
+}
 
 /// What a look-up found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +178,8 @@ pub struct FdbCounters {
 #[derive(Debug)]
 pub struct Fdb {
     table: HashTable<Entry>,
+    /// Copies of the table's entries; a power of two of lines.
+    front: Box<[Line]>,
     seed: u64,
     age_ticks: u32,
     limits: Limits,
@@ -164,7 +200,12 @@ pub struct Fdb {
 impl Fdb {
     /// An empty table. `seed` goes into the hash, so that nobody outside can choose addresses that collide.
     pub fn new(limits: Limits, age_ticks: u32, seed: u64) -> Fdb {
+        // Two places for each entry there may be: of a full table some four in a hundred do not find one.
+        let lines = (limits.total as usize).next_power_of_two().max(32) * 2 / WAYS;
+        let front = vec![Line::EMPTY; lines].into_boxed_slice();
+        port::mempool::advise_hugepages(&front);
         Fdb {
+            front,
             // At half load removed entries leave hardly any tombstones, so that a rehash, which would stall, is not met in practice.
             table: HashTable::with_capacity(limits.total as usize + limits.total as usize / 2),
             seed: seed | 1,
@@ -182,9 +223,25 @@ impl Fdb {
         }
     }
 
+    /// Asks for what a look-up of `key` will read.
+    #[inline(always)]
+    pub fn prefetch(&self, key: Key) {
+        port::mempool::prefetch(self.line(key));
+    }
+
     /// Where is `key`, in tick `now`?
     #[inline]
     pub fn lookup(&self, key: Key, now: u32) -> Option<Found> {
+        let line = self.line(key);
+        let Some(way) = line.find(key) else {
+            return self.lookup_table(key, now);
+        };
+        let Value { stamp, generation, port, kind } = line.values[way];
+        self.is_valid(&Entry { key, stamp, generation, port, kind }, now).then_some(Found { port, kind })
+    }
+
+    #[inline(never)]
+    fn lookup_table(&self, key: Key, now: u32) -> Option<Found> {
         let entry = self.table.find(hash(self.seed, key), |entry| entry.key == key)?;
         self.is_valid(entry, now).then_some(Found { port: entry.port, kind: entry.kind })
     }
@@ -192,18 +249,18 @@ impl Fdb {
     /// `key` was seen as a source behind `port` in tick `now`.
     #[inline]
     pub fn learn(&mut self, key: Key, port: PortId, now: u32) -> Learned {
-        let generation = self.generation(port, key);
-        let Some(entry) = self.table.find_mut(hash(self.seed, key), |entry| entry.key == key) else {
-            return self.learn_new(key, port, now);
-        };
+        let line = self.line(key);
         // The one case that matters: known, here, and seen in this tick already.
-        if entry.stamp == now && entry.port == port && entry.generation == generation && entry.kind == Kind::Dynamic {
-            return Learned::Known;
+        if let Some(way) = line.find(key) {
+            let value = line.values[way];
+            if value.stamp == now && value.port == port && value.generation == self.generation(port, key) && value.kind == Kind::Dynamic {
+                return Learned::Known;
+            }
         }
         self.learn_again(key, port, now)
     }
 
-    #[cold]
+    #[inline(never)]
     fn learn_again(&mut self, key: Key, port: PortId, now: u32) -> Learned {
         let generation = self.generation(port, key);
         let Some(entry) = self.table.find_mut(hash(self.seed, key), |entry| entry.key == key) else {
@@ -218,8 +275,11 @@ impl Fdb {
         let flushed = before.generation != self.port_generation[before.port.index()].wrapping_add(self.vlan_generation[vid_of(key)]);
         let aged = now.wrapping_sub(before.stamp) > self.age_ticks;
         if before.port == port && !flushed && !aged {
+            let known = entry.stamp == now;
             entry.stamp = now;
-            return Learned::Refreshed;
+            let entry = *entry;
+            self.write_front(&entry);
+            return if known { Learned::Known } else { Learned::Refreshed };
         }
         if flushed || aged {
             // As good as gone: whatever limits hold for a newcomer hold for it.
@@ -233,7 +293,9 @@ impl Fdb {
             self.counters.refused += 1;
             return Learned::Refused;
         }
-        *entry = Entry { key, stamp: now, generation, port, kind: Kind::Dynamic };
+        let moved = Entry { key, stamp: now, generation, port, kind: Kind::Dynamic };
+        *entry = moved;
+        self.write_front(&moved);
         self.uncount(before.port, key);
         self.recount(port, key);
         self.counters.moved += 1;
@@ -309,6 +371,10 @@ impl Fdb {
             return false;
         };
         let (entry, _) = occupied.remove();
+        let line = self.line_mut(key);
+        if let Some(way) = line.find(key) {
+            line.keys[way] = 0;
+        }
         if entry.kind != Kind::Dynamic {
             self.fixed -= 1;
         } else if entry.generation == self.generation(entry.port, key) {
@@ -430,6 +496,28 @@ impl Fdb {
         }
         let seed = self.seed;
         self.table.insert_unique(hash(seed, entry.key), entry, |entry| hash(seed, entry.key));
+        self.write_front(&entry);
+    }
+
+    #[inline(always)]
+    fn line(&self, key: Key) -> &Line {
+        &self.front[hash(self.seed, key) as usize & (self.front.len() - 1)]
+    }
+
+    #[inline(always)]
+    fn line_mut(&mut self, key: Key) -> &mut Line {
+        let mask = self.front.len() - 1;
+        &mut self.front[hash(self.seed, key) as usize & mask]
+    }
+
+    /// Copies an entry of the table to the front, if its line has a place.
+    fn write_front(&mut self, entry: &Entry) {
+        let &Entry { key, stamp, generation, port, kind } = entry;
+        let line = self.line_mut(key);
+        if let Some(way) = line.find(key).or_else(|| line.find(0)) {
+            line.keys[way] = key;
+            line.values[way] = Value { stamp, generation, port, kind };
+        }
     }
 
     fn recount(&mut self, port: PortId, key: Key) {
@@ -657,6 +745,7 @@ mod tests {
                 for (vid, station) in (1..4).flat_map(|vid| (0..12).map(move |station| (vid, station))) {
                     let expected = model.get(&at(vid, station)).filter(|(_, seen)| now.wrapping_sub(*seen) <= TICKS_PER_AGE);
                     prop_assert_eq!(fdb.lookup(at(vid, station), now).map(|found| found.port), expected.map(|(port, _)| *port));
+                    prop_assert_eq!(fdb.lookup(at(vid, station), now), fdb.lookup_table(at(vid, station), now), "the front says what the table says");
                 }
             }
             fdb.sweep(now, fdb.buckets());

@@ -4,49 +4,50 @@
 //! through the FDB, an IP address through the neighbor table; the initial destination is overwritten with it [48], so that afterwards both
 //! are the same [49]; and it goes out. Messages that are not for the switch are bridged like any frame.
 
-use port::PortId;
 use wire::message::{Final, Header, MessageType};
+use wire::{MacAddr, Vid};
 
-use crate::fdb::Fdb;
-use crate::resolve::by_mac;
-use crate::tables::{Tables, VlanTable};
-use crate::verdict::{DropReason, PuntReason, Verdict};
+use crate::tables::Tables;
+use crate::verdict::DropReason;
 
-/// Where a message to the switch goes, and the initial destination it gets.
-///
-/// `payload` is what follows the EtherType as far as it lies in the first buffer, `len` its length in all.
-pub fn resolve(
-    payload: &[u8],
-    len: usize,
-    vlan: &VlanTable,
-    ingress: PortId,
-    fdb: &Fdb,
-    tables: &Tables,
-    tick: u32,
-) -> (Verdict, Option<u64>) {
+/// Whom a message to the switch is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// The station with this address: its initial destination is overwritten with it.
+    Mac {
+        /// The address.
+        mac: MacAddr,
+        /// The final destination is a MAC. One that the FDB does not know is not known at all, whereas one that the neighbor
+        /// table vouches for is there, only silent, and is looked for as any bridge would.
+        named_by_sender: bool,
+    },
+    /// Everybody who listens to this group address [55].
+    Group(MacAddr),
+    /// The switch itself.
+    Switch,
+    /// Nobody.
+    Nobody(DropReason),
+}
+
+/// Whom a message to the switch is for. `payload` is what follows the EtherType as far as it lies in the first buffer, `len`
+/// its length in all.
+#[inline]
+pub fn whom(payload: &[u8], len: usize, vid: Vid, tables: &Tables) -> Whom {
     let Ok(header) = Header::parse_prefix(payload, len) else {
-        return (Verdict::Drop(DropReason::MessageMalformed), None);
+        return Whom::Nobody(DropReason::MessageMalformed);
     };
-    // Broadcast and multicast finals [55]: everybody gets it.
     if let Some(group) = header.final_destination.group_mac() {
-        return (Verdict::Flood, Some(group.raw()));
+        return Whom::Group(group);
     }
-    let mac = match header.final_destination {
-        Final::Mac(mac) => Some(mac),
-        Final::Ipv4(ip) => tables.neighbors.v4(vlan.vid, ip),
-        Final::Ipv6(ip) => tables.neighbors.v6(vlan.vid, ip),
+    let (mac, named_by_sender) = match header.final_destination {
+        Final::Mac(mac) => (Some(mac), true),
+        Final::Ipv4(ip) => (tables.neighbors.v4(vid, ip), false),
+        Final::Ipv6(ip) => (tables.neighbors.v6(vid, ip), false),
     };
-    let Some(mac) = mac else {
-        return (Verdict::Drop(DropReason::FinalUnknown), None);
-    };
-    if mac == tables.own_mac {
-        return (Verdict::Punt(PuntReason::Message), None);
-    }
-    match by_mac(fdb, tick, vlan, mac.raw(), ingress) {
-        // Nobody has heard this MAC. One the sender named is not known; one the neighbor table vouches for is there, only
-        // silent, and is looked for as any bridge would.
-        Verdict::Flood if matches!(header.final_destination, Final::Mac(_)) => (Verdict::Drop(DropReason::FinalUnknown), None),
-        verdict => (verdict, Some(mac.raw())),
+    match mac {
+        None => Whom::Nobody(DropReason::FinalUnknown),
+        Some(mac) if mac == tables.own_mac => Whom::Switch,
+        Some(mac) => Whom::Mac { mac, named_by_sender },
     }
 }
 

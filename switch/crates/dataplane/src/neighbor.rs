@@ -11,7 +11,8 @@ use wire::{MacAddr, Vid};
 /// The neighbor table.
 #[derive(Clone, Debug, Default)]
 pub struct Neighbors {
-    v4: HashMap<(u16, u32), MacAddr>,
+    /// By VID above the 32 bits of the address.
+    v4: HashMap<u64, MacAddr>,
     v6: HashMap<(u16, u128), MacAddr>,
 }
 
@@ -19,7 +20,7 @@ impl Neighbors {
     /// Adds or replaces the address of `ip` in `vid`.
     pub fn insert(&mut self, vid: Vid, ip: IpAddr, mac: MacAddr) {
         match ip {
-            IpAddr::V4(ip) => self.v4.insert((vid.get(), ip.to_bits()), mac),
+            IpAddr::V4(ip) => self.v4.insert(key_v4(vid, ip), mac),
             IpAddr::V6(ip) => self.v6.insert((vid.get(), ip.to_bits()), mac),
         };
     }
@@ -27,7 +28,7 @@ impl Neighbors {
     /// Who has this IPv4 address in `vid`?
     #[inline]
     pub fn v4(&self, vid: Vid, ip: Ipv4Addr) -> Option<MacAddr> {
-        self.v4.get(&(vid.get(), ip.to_bits())).copied()
+        self.v4.get(&key_v4(vid, ip)).copied()
     }
 
     /// Who has this IPv6 address in `vid`?
@@ -53,4 +54,9 @@ impl Neighbors {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+#[inline(always)]
+fn key_v4(vid: Vid, ip: Ipv4Addr) -> u64 {
+    u64::from(vid.get()) << 32 | u64::from(ip.to_bits())
 }

@@ -191,7 +191,7 @@ pub fn process<O: Observer>(burst: &mut Burst, ingress: PortId, notes: &mut Note
     admit::parse(burst, context.pool, notes);
     observer.end(Phase::Parse, count, notes);
 
-    admit::admit(burst, ingress, context.tables, notes);
+    admit::admit(burst, ingress, context.tables, context.fdb, notes);
     observer.end(Phase::Admit, count, notes);
 
     learn::learn(count, ingress, notes, context);

@@ -3,12 +3,13 @@
 //! Nearly every frame is to one station's MAC and is looked up in the FDB. The others are told apart by one test: group
 //! addresses flood; the switch's own address opens the message and the IP lane; ARP and IPv6 may interest control.
 
-use port::{Burst, PortId};
+use arrayvec::ArrayVec;
+use port::{BURST_MAX, Burst, PortId};
 use wire::arp::{Arp, Operation};
 use wire::ethernet::EtherType;
 use wire::headers::Headers;
 use wire::ip::{Ipv6, Protocol};
-use wire::message::{Header, MessageType};
+use wire::message::{Header, MAX_OFFENDING_LEN, MessageType};
 use wire::nd::{NdMessage, NeighborDiscovery};
 use wire::{MacAddr, Vid};
 
@@ -17,26 +18,76 @@ use crate::fdb::{Fdb, Kind};
 use crate::message;
 use crate::pipeline::{Context, Notes};
 use crate::tables::{Egress, Tables, VlanTable};
-use crate::transmit::ToControl;
 use crate::verdict::{DropReason, PuntReason, Verdict};
 
 /// Gives a verdict to each packet that has none.
 #[inline]
 pub fn resolve(burst: &Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
     let own = context.tables.own_mac.raw();
+    let mut others: ArrayVec<u8, BURST_MAX> = ArrayVec::new();
     for i in 0..burst.len() {
         if notes.verdicts[i].is_some() {
             continue;
         }
         let headers = &notes.headers[i];
-        let vlan = &context.tables.vlans[notes.admitted[i].vlan as usize];
         let plain =
             headers.dst & 1 == 0 && headers.dst != own && headers.ethertype != EtherType::ARP.0 && headers.ethertype != EtherType::IPV6.0;
-        notes.verdicts[i] = Some(if plain {
-            by_mac(context.fdb, context.tick, vlan, headers.dst, ingress)
+        if plain {
+            let vlan = &context.tables.vlans[notes.admitted[i].vlan as usize];
+            notes.verdicts[i] = Some(by_mac(context.fdb, context.tick, vlan, headers.dst, ingress));
         } else {
-            special(i, burst, ingress, notes, context)
+            others.push(i as u8);
+        }
+    }
+    if !others.is_empty() {
+        resolve_others(&others, burst, ingress, notes, context);
+    }
+}
+
+/// What is left to do for a frame once it is known whom it is for.
+enum Step {
+    /// Nothing.
+    Done(Verdict),
+    /// Find this address in the FDB.
+    Mac(u64),
+    /// Overwrite the destination with this address and find it in the FDB.
+    Readdress {
+        mac: u64,
+        /// The sender knows the address from nobody but itself: if the FDB does not know it, it is not looked for.
+        named_by_sender: bool,
+    },
+}
+
+/// Groups, the message and the IP lane, and what interests control. First whom each frame is for, then where that is: the
+/// lines of the FDB come in meanwhile.
+#[inline(never)]
+fn resolve_others(others: &[u8], burst: &Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
+    let mut steps: ArrayVec<(usize, Step), BURST_MAX> = ArrayVec::new();
+    for &i in others {
+        let i = i as usize;
+        let step = whom(i, burst, notes, context);
+        if let Step::Mac(mac) | Step::Readdress { mac, .. } = step {
+            let vlan = &context.tables.vlans[notes.admitted[i].vlan as usize];
+            context.fdb.prefetch(mac | (vlan.vid.get() as u64) << 48);
+        }
+        steps.push((i, step));
+    }
+    for (i, step) in steps {
+        let vlan = &context.tables.vlans[notes.admitted[i].vlan as usize];
+        notes.verdicts[i] = Some(match step {
+            Step::Done(verdict) => verdict,
+            Step::Mac(mac) => by_mac(context.fdb, context.tick, vlan, mac, ingress),
+            Step::Readdress { mac, named_by_sender } => match by_mac(context.fdb, context.tick, vlan, mac, ingress) {
+                Verdict::Flood if named_by_sender => Verdict::Drop(DropReason::FinalUnknown),
+                verdict => {
+                    readdress(notes, i, mac);
+                    verdict
+                }
+            },
         });
+        if notes.verdicts[i] == Some(Verdict::Drop(DropReason::FinalUnknown)) {
+            tell_final_unknown(i, burst, vlan.vid, ingress, notes, context);
+        }
     }
 }
 
@@ -60,8 +111,9 @@ pub(crate) fn by_mac(fdb: &Fdb, tick: u32, vlan: &VlanTable, dst: u64, ingress: 
     }
 }
 
-#[inline(never)]
-fn special(i: usize, burst: &Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) -> Verdict {
+/// Whom is frame `i` for?
+#[inline]
+fn whom(i: usize, burst: &Burst, notes: &mut Notes, context: &Context<'_>) -> Step {
     let tables = context.tables;
     let headers = notes.headers[i];
     let vlan = &tables.vlans[notes.admitted[i].vlan as usize];
@@ -69,51 +121,49 @@ fn special(i: usize, burst: &Burst, ingress: PortId, notes: &mut Notes, context:
     let payload = frame.get(headers.payload as usize..).unwrap_or_default();
     let payload_len = burst[i].len() - headers.payload as usize;
     let to_us = headers.dst == tables.own_mac.raw();
-
-    match interest(tables, vlan.vid, &headers, payload) {
-        Some(Interest::Punt(reason)) => return Verdict::Punt(reason),
-        Some(Interest::Copy(reason)) => notes.control_copies.push((i as u8, reason)),
-        None => {}
-    }
     let ethertype = EtherType(headers.ethertype);
-    if !to_us {
-        if headers.dst & 1 != 0 {
-            if ethertype == EtherType::MESSAGE && tables.lanes.message && message::is_for_switch(payload, payload_len) {
-                notes.control_copies.push((i as u8, PuntReason::Message));
-            }
-            return Verdict::Flood;
+
+    if ethertype == EtherType::ARP || ethertype == EtherType::IPV6 {
+        match interest(tables, vlan.vid, &headers, payload) {
+            Some(Interest::Punt(reason)) => return Step::Done(Verdict::Punt(reason)),
+            Some(Interest::Copy(reason)) => notes.control_copies.push((i as u8, reason)),
+            None => {}
         }
-        return by_mac(context.fdb, context.tick, vlan, headers.dst, ingress);
+    }
+    if !to_us {
+        if headers.dst & 1 == 0 {
+            return Step::Mac(headers.dst);
+        }
+        if ethertype == EtherType::MESSAGE && tables.lanes.message && message::is_for_switch(payload, payload_len) {
+            notes.control_copies.push((i as u8, PuntReason::Message));
+        }
+        return Step::Done(Verdict::Flood);
     }
     match ethertype {
-        EtherType::MESSAGE if !tables.lanes.message => Verdict::Drop(DropReason::LaneOff),
-        EtherType::MESSAGE => {
-            let (verdict, dst) = message::resolve(payload, payload_len, vlan, ingress, context.fdb, tables, context.tick);
-            readdress(notes, i, dst);
-            if verdict == Verdict::Drop(DropReason::FinalUnknown) {
-                tell_final_unknown(payload, payload_len, &headers, vlan.vid, ingress, context.control);
+        EtherType::MESSAGE if !tables.lanes.message => Step::Done(Verdict::Drop(DropReason::LaneOff)),
+        EtherType::MESSAGE => match message::whom(payload, payload_len, vlan.vid, tables) {
+            message::Whom::Mac { mac, named_by_sender } => Step::Readdress { mac: mac.raw(), named_by_sender },
+            message::Whom::Group(mac) => {
+                readdress(notes, i, mac.raw());
+                Step::Done(Verdict::Flood)
             }
-            verdict
-        }
-        EtherType::IPV4 | EtherType::IPV6 if !tables.lanes.ip => Verdict::Drop(DropReason::LaneOff),
-        EtherType::IPV4 | EtherType::IPV6 => match neighbor(tables, vlan.vid, ethertype, payload) {
-            None => Verdict::Drop(DropReason::NeighborUnknown),
-            Some(mac) if mac == tables.own_mac => Verdict::Drop(DropReason::NotForUs),
-            Some(mac) => {
-                readdress(notes, i, Some(mac.raw()));
-                by_mac(context.fdb, context.tick, vlan, mac.raw(), ingress)
-            }
+            message::Whom::Switch => Step::Done(Verdict::Punt(PuntReason::Message)),
+            message::Whom::Nobody(reason) => Step::Done(Verdict::Drop(reason)),
         },
-        _ => Verdict::Drop(DropReason::NotForUs),
+        EtherType::IPV4 | EtherType::IPV6 if !tables.lanes.ip => Step::Done(Verdict::Drop(DropReason::LaneOff)),
+        EtherType::IPV4 | EtherType::IPV6 => match neighbor(tables, vlan.vid, ethertype, payload) {
+            None => Step::Done(Verdict::Drop(DropReason::NeighborUnknown)),
+            Some(mac) if mac == tables.own_mac => Step::Done(Verdict::Drop(DropReason::NotForUs)),
+            Some(mac) => Step::Readdress { mac: mac.raw(), named_by_sender: false },
+        },
+        _ => Step::Done(Verdict::Drop(DropReason::NotForUs)),
     }
 }
 
 /// Notes that the destination address is to be overwritten.
-fn readdress(notes: &mut Notes, i: usize, dst: Option<u64>) {
-    if let Some(dst) = dst {
-        notes.headers[i].dst = dst;
-        notes.readdressed |= 1 << i;
-    }
+fn readdress(notes: &mut Notes, i: usize, dst: u64) {
+    notes.headers[i].dst = dst;
+    notes.readdressed |= 1 << i;
 }
 
 /// The IP lane: who has the packet's destination?
@@ -170,15 +220,18 @@ fn interest(tables: &Tables, vid: Vid, headers: &Headers, payload: &[u8]) -> Opt
     }
 }
 
-fn tell_final_unknown(payload: &[u8], payload_len: usize, headers: &Headers, vid: Vid, port: PortId, control: &mut ToControl) {
-    let Ok(header) = Header::parse_prefix(payload, payload_len) else { return };
+#[inline(never)]
+fn tell_final_unknown(i: usize, burst: &Burst, vid: Vid, port: PortId, notes: &Notes, context: &mut Context<'_>) {
+    let headers = &notes.headers[i];
+    let payload = context.pool.head(&burst[i]).get(headers.payload as usize..).unwrap_or_default();
+    let Ok(header) = Header::parse_prefix(payload, burst[i].len() - headers.payload as usize) else { return };
     // Never a notice about a notice: two switches could send them for ever.
     if header.message_type == MessageType::Notice {
         return;
     }
-    let mut start = [0; wire::message::MAX_OFFENDING_LEN];
+    let mut start = [0; MAX_OFFENDING_LEN];
     for (to, from) in start.iter_mut().zip(payload) {
         *to = *from;
     }
-    control.tell(Event::FinalUnknown { port, vid, source: MacAddr::from_raw(headers.src), header, start });
+    context.control.tell(Event::FinalUnknown { port, vid, source: MacAddr::from_raw(headers.src), header, start });
 }

@@ -222,6 +222,37 @@ impl std::fmt::Debug for Mempool {
     }
 }
 
+/// Asks the kernel to put a large table on transparent hugepages now. Advice: nothing changes but the speed.
+///
+/// A table that is looked up at random costs a page walk per look-up otherwise.
+pub fn advise_hugepages<T>(table: &[T]) {
+    const MADV_COLLAPSE: libc::c_int = 25; // Linux 6.1; older kernels refuse it.
+    const PAGE: usize = 4096;
+    let range = table.as_ptr_range();
+    let start = (range.start as usize).next_multiple_of(PAGE);
+    let end = range.end as usize / PAGE * PAGE;
+    if start < end {
+        // SAFETY: both are advice on whole pages inside memory that the caller has borrowed; contents stay as they are.
+        unsafe {
+            libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE);
+            libc::madvise(start as *mut libc::c_void, end - start, MADV_COLLAPSE);
+        }
+    }
+}
+
+/// Asks for the cache line of `place` ahead of its use.
+#[inline(always)]
+pub fn prefetch<T>(place: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing architecturally.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
 fn map(len: usize, flags: libc::c_int) -> io::Result<NonNull<u8>> {
     // SAFETY: an anonymous private mapping at an address of the kernel's choice touches nothing that exists.
     let address = unsafe {
