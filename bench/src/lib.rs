@@ -1,1 +1,4 @@
-//! Placeholder.
+//! Scenarios, measurements and reports.
+
+pub mod hotpath;
+pub mod report;
