@@ -6,7 +6,8 @@
 //! An 802.1ad tag outside counts as payload: this is a customer bridge (IEEE 802.1Q §5.9); such frames travel in the port's own VLAN.
 //! Left out on purpose: protocol VLANs, and anything that needs state between frames.
 
-use port::{Burst, PoolCache, PortId};
+use port::{BURST_MAX, Burst, PoolCache, PortId};
+use wire::ethernet::EtherType;
 use wire::headers::Headers;
 
 use crate::fdb::Fdb;
@@ -41,16 +42,24 @@ pub struct Admitted {
 /// Reads the headers of each packet; runts are dropped.
 #[inline]
 pub fn parse(burst: &Burst, pool: &PoolCache, notes: &mut Notes) {
-    for packet in burst.iter().take(PREFETCH_AHEAD) {
+    let packets = &burst[..burst.len().min(BURST_MAX)];
+    for packet in packets.iter().take(PREFETCH_AHEAD) {
         pool.prefetch(packet);
     }
-    for (i, packet) in burst.iter().enumerate() {
-        if let Some(ahead) = burst.get(i + PREFETCH_AHEAD) {
+    for (i, packet) in packets.iter().enumerate() {
+        if let Some(ahead) = packets.get(i + PREFETCH_AHEAD) {
             pool.prefetch(ahead);
         }
-        let headers = Headers::parse(pool.head(packet));
-        notes.verdicts[i] = if headers.is_some() { None } else { Some(Verdict::Drop(DropReason::Runt)) };
-        notes.headers[i] = headers.unwrap_or_default();
+        match Headers::parse(pool.head(packet)) {
+            Some(headers) => {
+                notes.headers[i] = headers;
+                notes.verdicts[i] = None;
+            }
+            None => {
+                notes.headers[i] = Headers::default();
+                notes.verdicts[i] = Some(Verdict::Drop(DropReason::Runt));
+            }
+        }
     }
 }
 
@@ -61,38 +70,55 @@ pub fn parse(burst: &Burst, pool: &PoolCache, notes: &mut Notes) {
 pub fn admit(burst: &Burst, ingress: PortId, tables: &Tables, fdb: &Fdb, notes: &mut Notes) {
     let port = &tables.ports[ingress.index()];
     let own = tables.own_mac.raw();
-    let pvid_bits = tables.vlans.get(port.pvid as usize).map_or(0, |vlan| (vlan.vid.get() as u64) << 48);
-    for (i, packet) in burst.iter().enumerate() {
-        let headers = &notes.headers[i];
-        let sound = headers.src & 1 == 0
-            && headers.src != 0
-            && headers.src != own
-            && !is_link_local(headers.dst)
-            && packet.len() <= port.frame_len_max as usize
-            && port.forwarding;
-        if sound && !headers.tagged {
+    let own_vlan = tables.vlans.get(port.pvid as usize).filter(|_| port.forwarding);
+    let own_vid = own_vlan.map_or(0, |vlan| (vlan.vid.get() as u64) << 48);
+    let len_max = port.frame_len_max as usize;
+    let (mut admitted_mask, mut plain) = (0u64, 0u64);
+    let packets = &burst[..burst.len().min(BURST_MAX)];
+    for i in 0..packets.len() {
+        let (packet, headers) = (&packets[i], &notes.headers[i]);
+        let sound = (headers.src & 1 == 0)
+            & (headers.src != 0)
+            & (headers.src != own)
+            & !is_link_local(headers.dst)
+            & (packet.len() <= len_max)
+            & !headers.tagged
+            & (own_vid != 0);
+        let vid = if sound {
             notes.admitted[i] = Admitted { vlan: port.pvid, tag: TagState::Untagged };
-            if port.pvid != NO_VLAN {
-                fdb.prefetch(headers.src | pvid_bits);
-                fdb.prefetch(headers.dst | pvid_bits);
+            own_vid
+        } else {
+            if notes.verdicts[i].is_some() {
                 continue;
             }
-        }
-        if notes.verdicts[i].is_none() {
             match classify(port, ingress, own, headers, packet.len(), tables) {
                 Ok(admitted) => {
-                    let vid_bits = (tables.vlans[admitted.vlan as usize].vid.get() as u64) << 48;
-                    fdb.prefetch(headers.src | vid_bits);
-                    fdb.prefetch(headers.dst | vid_bits);
                     notes.admitted[i] = admitted;
+                    (tables.vlans[admitted.vlan as usize].vid.get() as u64) << 48
                 }
-                Err(reason) => notes.verdicts[i] = Some(Verdict::Drop(reason)),
+                Err(reason) => {
+                    notes.verdicts[i] = Some(Verdict::Drop(reason));
+                    continue;
+                }
             }
-        }
+        };
+        let (src, dst) = (headers.src | vid, headers.dst | vid);
+        notes.src[i] = src;
+        notes.dst[i] = dst;
+        notes.slots[i] = (fdb.slot(src), fdb.slot(dst));
+        admitted_mask |= 1 << i;
+        let is_plain = (headers.dst & 1 == 0)
+            & (headers.dst != own)
+            & (headers.ethertype != EtherType::ARP.0)
+            & (headers.ethertype != EtherType::IPV6.0);
+        plain |= (is_plain as u64) << i;
     }
+    notes.admitted_mask = admitted_mask;
+    notes.plain = plain;
 }
 
 /// The whole decision for one frame, or the first reason to keep it out.
+#[inline(never)]
 fn classify(port: &PortTable, ingress: PortId, own: u64, headers: &Headers, len: usize, tables: &Tables) -> Result<Admitted, DropReason> {
     if len > port.frame_len_max as usize {
         return Err(DropReason::Oversize);

@@ -7,42 +7,49 @@ use port::{BURST_MAX, PortId};
 use wire::MacAddr;
 
 use crate::event::{Event, FdbUpdate};
-use crate::fdb::Learned;
-use crate::pipeline::{Context, Notes};
+use crate::fdb::{Key, Learned};
+use crate::pipeline::{Context, Notes, bits};
 use crate::verdict::{DropReason, Verdict};
 
 /// What was learned in one burst and the other workers should know.
 pub type Updates = ArrayVec<FdbUpdate, BURST_MAX>;
 
-/// Learns the sources of the first `count` packets that have no verdict.
+/// Learns the sources of the packets that may enter.
 #[inline]
-pub fn learn(count: usize, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
+pub fn learn(ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
     if !context.tables.ports[ingress.index()].learning {
         return;
     }
-    let vlans = &context.tables.vlans;
     let mut last = 0; // No key is 0: VLANs begin at 1.
-    for i in 0..count {
-        if notes.verdicts[i].is_some() {
-            continue;
-        }
-        let vid = vlans[notes.admitted[i].vlan as usize].vid;
-        let key = notes.headers[i].src | (vid.get() as u64) << 48;
+    for i in bits(notes.admitted_mask) {
+        let key = notes.src[i];
         if key == last {
             continue;
         }
         last = key;
-        match context.fdb.learn(key, ingress, context.tick) {
-            Learned::Known | Learned::Refused | Learned::Fixed => {}
-            Learned::New | Learned::Refreshed => context.updates.push(FdbUpdate { key, port: ingress, tick: context.tick }),
-            Learned::Moved { from } => {
-                context.updates.push(FdbUpdate { key, port: ingress, tick: context.tick });
-                context.control.tell(Event::Moved { vid, mac: MacAddr::from_raw(key), from, to: ingress });
-            }
-            Learned::Blackhole => {
-                notes.verdicts[i] = Some(Verdict::Drop(DropReason::Blackhole));
+        let learned = context.fdb.learn_at(notes.slots[i].0, key, ingress, context.tick);
+        if learned != Learned::Known {
+            news(learned, i, key, ingress, notes, context);
+            if learned == Learned::Blackhole {
                 last = 0; // The next frame of this station is dropped as well.
             }
+        }
+    }
+}
+
+#[inline(never)]
+fn news(learned: Learned, i: usize, key: Key, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
+    match learned {
+        Learned::Known | Learned::Refused | Learned::Fixed => {}
+        Learned::New | Learned::Refreshed => context.updates.push(FdbUpdate { key, port: ingress, tick: context.tick }),
+        Learned::Moved { from } => {
+            context.updates.push(FdbUpdate { key, port: ingress, tick: context.tick });
+            let vid = context.tables.vlans[notes.admitted[i].vlan as usize].vid;
+            context.control.tell(Event::Moved { vid, mac: MacAddr::from_raw(key), from, to: ingress });
+        }
+        Learned::Blackhole => {
+            notes.verdicts[i] = Some(Verdict::Drop(DropReason::Blackhole));
+            notes.admitted_mask &= !(1 << i);
         }
     }
 }

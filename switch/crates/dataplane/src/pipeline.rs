@@ -20,7 +20,7 @@ use wire::headers::Headers;
 use crate::admit::{self, Admitted};
 use crate::counters::{PhaseCost, PortCounters};
 use crate::event::Event;
-use crate::fdb::Fdb;
+use crate::fdb::{Fdb, Key, Slot};
 use crate::learn::{self, Updates};
 use crate::resolve;
 use crate::rewrite;
@@ -121,22 +121,34 @@ impl<F: Fn() -> u64> Observer for CycleObserver<F> {
     }
 }
 
-/// What the phases find out about each packet of the burst, at its index.
+/// What the phases find out about each packet of the burst: at its index in the arrays, at its bit in the masks.
 #[derive(Debug)]
 pub struct Notes {
     /// Parse.
     pub headers: [Headers; BURST_MAX],
     /// Admit: the VLAN and the state of the tag.
     pub admitted: [Admitted; BURST_MAX],
-    /// Admit or resolve: what becomes of it.
+    /// Admit: source and VLAN, as the FDB's key.
+    pub src: [Key; BURST_MAX],
+    /// Admit: destination and VLAN, as the FDB's key.
+    pub dst: [Key; BURST_MAX],
+    /// Admit: where these are in the FDB.
+    pub slots: [(Slot, Slot); BURST_MAX],
+    /// Parse, admit, resolve: what becomes of it.
     pub verdicts: [Option<Verdict>; BURST_MAX],
-    /// Resolve: packets whose destination address is to be overwritten with `headers[i].dst`, a bit each.
+    /// Admit: packets that may enter.
+    pub admitted_mask: u64,
+    /// Admit: those among them that are for one station's MAC and nothing else.
+    pub plain: u64,
+    /// Resolve: packets whose destination address is to be overwritten with `headers[i].dst`.
     pub readdressed: u64,
+    /// Resolve: packets that leave by one port, with another tag than they came with.
+    pub retagged: u64,
     /// Resolve: packets that control gets a copy of.
     pub control_copies: ArrayVec<(u8, PuntReason), BURST_MAX>,
 }
 
-const _: () = assert!(BURST_MAX <= 64, "readdressed has a bit for each packet");
+const _: () = assert!(BURST_MAX <= 64, "masks have a bit for each packet");
 
 impl Notes {
     /// Notes on nothing yet.
@@ -144,8 +156,14 @@ impl Notes {
         Notes {
             headers: [Headers::default(); BURST_MAX],
             admitted: [Admitted::default(); BURST_MAX],
+            src: [0; BURST_MAX],
+            dst: [0; BURST_MAX],
+            slots: [(Slot::default(), Slot::default()); BURST_MAX],
             verdicts: [None; BURST_MAX],
+            admitted_mask: 0,
+            plain: 0,
             readdressed: 0,
+            retagged: 0,
             control_copies: ArrayVec::new(),
         }
     }
@@ -155,6 +173,19 @@ impl Default for Notes {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The bits that are set, lowest first.
+#[inline(always)]
+pub(crate) fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        if mask == 0 {
+            return None;
+        }
+        let bit = mask.trailing_zeros() as usize;
+        mask &= mask - 1;
+        Some(bit)
+    })
 }
 
 /// All that the phases work with, lent by the worker for one burst.
@@ -187,6 +218,7 @@ pub fn process<O: Observer>(burst: &mut Burst, ingress: PortId, notes: &mut Note
     counters.rx += count as u64;
     counters.rx_bytes += burst.iter().map(|packet| packet.len() as u64).sum::<u64>();
     notes.readdressed = 0;
+    notes.retagged = 0;
 
     admit::parse(burst, context.pool, notes);
     observer.end(Phase::Parse, count, notes);
@@ -194,7 +226,7 @@ pub fn process<O: Observer>(burst: &mut Burst, ingress: PortId, notes: &mut Note
     admit::admit(burst, ingress, context.tables, context.fdb, notes);
     observer.end(Phase::Admit, count, notes);
 
-    learn::learn(count, ingress, notes, context);
+    learn::learn(ingress, notes, context);
     observer.end(Phase::Learn, count, notes);
 
     resolve::resolve(burst, ingress, notes, context);

@@ -13,34 +13,42 @@ use wire::message::{Header, MAX_OFFENDING_LEN, MessageType};
 use wire::nd::{NdMessage, NeighborDiscovery};
 use wire::{MacAddr, Vid};
 
+use crate::admit::TagState;
 use crate::event::Event;
-use crate::fdb::{Fdb, Kind};
+use crate::fdb::{Fdb, Key, Kind};
 use crate::message;
-use crate::pipeline::{Context, Notes};
+use crate::pipeline::{Context, Notes, bits};
 use crate::tables::{Egress, Tables, VlanTable};
 use crate::verdict::{DropReason, PuntReason, Verdict};
 
-/// Gives a verdict to each packet that has none.
+/// Gives a verdict to each packet that may enter.
 #[inline]
 pub fn resolve(burst: &Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
-    let own = context.tables.own_mac.raw();
-    let mut others: ArrayVec<u8, BURST_MAX> = ArrayVec::new();
-    for i in 0..burst.len() {
-        if notes.verdicts[i].is_some() {
-            continue;
-        }
-        let headers = &notes.headers[i];
-        let plain =
-            headers.dst & 1 == 0 && headers.dst != own && headers.ethertype != EtherType::ARP.0 && headers.ethertype != EtherType::IPV6.0;
-        if plain {
-            let vlan = &context.tables.vlans[notes.admitted[i].vlan as usize];
-            notes.verdicts[i] = Some(by_mac(context.fdb, context.tick, vlan, headers.dst, ingress));
-        } else {
-            others.push(i as u8);
-        }
+    for i in bits(notes.plain & notes.admitted_mask) {
+        let admitted = notes.admitted[i];
+        let vlan = &context.tables.vlans[admitted.vlan as usize];
+        // The one case that matters: known, elsewhere, and the port it is behind takes it.
+        notes.verdicts[i] = Some(match context.fdb.lookup_learned(notes.slots[i].1, notes.dst[i], context.tick) {
+            Some(port) if port != ingress && matches!(vlan.egress[port.index()], Egress::Untagged | Egress::Tagged) => {
+                Verdict::Forward(port)
+            }
+            _ => by_mac(context.fdb, context.tick, vlan, notes.dst[i], ingress),
+        });
+        note_tag(i, vlan, notes);
     }
-    if !others.is_empty() {
-        resolve_others(&others, burst, ingress, notes, context);
+    let others = notes.admitted_mask & !notes.plain;
+    if others != 0 {
+        resolve_others(others, burst, ingress, notes, context);
+    }
+}
+
+/// Notes whether a packet that leaves by one port needs another tag.
+#[inline(always)]
+fn note_tag(i: usize, vlan: &VlanTable, notes: &mut Notes) {
+    if let Some(Verdict::Forward(port)) = notes.verdicts[i] {
+        let tagged = vlan.egress[port.index()] == Egress::Tagged;
+        let differs = tagged != (notes.admitted[i].tag == TagState::Tagged);
+        notes.retagged |= (differs as u64) << i;
     }
 }
 
@@ -61,14 +69,14 @@ enum Step {
 /// Groups, the message and the IP lane, and what interests control. First whom each frame is for, then where that is: the
 /// lines of the FDB come in meanwhile.
 #[inline(never)]
-fn resolve_others(others: &[u8], burst: &Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
+fn resolve_others(others: u64, burst: &Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
     let mut steps: ArrayVec<(usize, Step), BURST_MAX> = ArrayVec::new();
-    for &i in others {
-        let i = i as usize;
+    for i in bits(others) {
         let step = whom(i, burst, notes, context);
         if let Step::Mac(mac) | Step::Readdress { mac, .. } = step {
             let vlan = &context.tables.vlans[notes.admitted[i].vlan as usize];
-            context.fdb.prefetch(mac | (vlan.vid.get() as u64) << 48);
+            notes.dst[i] = mac | (vlan.vid.get() as u64) << 48;
+            notes.slots[i].1 = context.fdb.slot(notes.dst[i]);
         }
         steps.push((i, step));
     }
@@ -76,15 +84,18 @@ fn resolve_others(others: &[u8], burst: &Burst, ingress: PortId, notes: &mut Not
         let vlan = &context.tables.vlans[notes.admitted[i].vlan as usize];
         notes.verdicts[i] = Some(match step {
             Step::Done(verdict) => verdict,
-            Step::Mac(mac) => by_mac(context.fdb, context.tick, vlan, mac, ingress),
-            Step::Readdress { mac, named_by_sender } => match by_mac(context.fdb, context.tick, vlan, mac, ingress) {
-                Verdict::Flood if named_by_sender => Verdict::Drop(DropReason::FinalUnknown),
-                verdict => {
-                    readdress(notes, i, mac);
-                    verdict
+            Step::Mac(mac) => by_mac(context.fdb, context.tick, vlan, mac | (vlan.vid.get() as u64) << 48, ingress),
+            Step::Readdress { mac, named_by_sender } => {
+                match by_mac(context.fdb, context.tick, vlan, mac | (vlan.vid.get() as u64) << 48, ingress) {
+                    Verdict::Flood if named_by_sender => Verdict::Drop(DropReason::FinalUnknown),
+                    verdict => {
+                        readdress(notes, i, mac);
+                        verdict
+                    }
                 }
-            },
+            }
         });
+        note_tag(i, vlan, notes);
         if notes.verdicts[i] == Some(Verdict::Drop(DropReason::FinalUnknown)) {
             tell_final_unknown(i, burst, vlan.vid, ingress, notes, context);
         }
@@ -92,9 +103,8 @@ fn resolve_others(others: &[u8], burst: &Burst, ingress: PortId, notes: &mut Not
 }
 
 /// The MAC lane: through the FDB.
-#[inline]
-pub(crate) fn by_mac(fdb: &Fdb, tick: u32, vlan: &VlanTable, dst: u64, ingress: PortId) -> Verdict {
-    let Some(found) = fdb.lookup(dst | (vlan.vid.get() as u64) << 48, tick) else {
+fn by_mac(fdb: &Fdb, tick: u32, vlan: &VlanTable, dst: Key, ingress: PortId) -> Verdict {
+    let Some(found) = fdb.lookup(dst, tick) else {
         return Verdict::Flood;
     };
     if found.kind == Kind::Blackhole {

@@ -9,23 +9,24 @@ use wire::vlan::{TAG_LEN, TPID_8021Q};
 use wire::{Tci, Vid};
 
 use crate::admit::TagState;
-use crate::pipeline::{Context, Notes};
+use crate::pipeline::{Context, Notes, bits};
 use crate::tables::Egress;
 use crate::verdict::{DropReason, Verdict};
 
 /// Rewrites what has to be. Flooded frames get their tags when they are copied (see [`crate::transmit`]).
 #[inline]
 pub fn rewrite(burst: &mut Burst, notes: &mut Notes, context: &mut Context<'_>) {
-    let vlans = &context.tables.vlans;
-    for (i, packet) in burst.iter_mut().enumerate() {
-        if notes.readdressed & 1 << i != 0 && !set_destination(context.pool, packet, notes.headers[i].dst) {
+    for i in bits(notes.readdressed) {
+        if !set_destination(context.pool, &mut burst[i], notes.headers[i].dst) {
             notes.verdicts[i] = Some(Verdict::Drop(DropReason::NoBuffer));
         }
+    }
+    for i in bits(notes.retagged) {
         if let Some(Verdict::Forward(port)) = notes.verdicts[i] {
             let admitted = notes.admitted[i];
-            let vlan = &vlans[admitted.vlan as usize];
+            let vlan = &context.tables.vlans[admitted.vlan as usize];
             let tagged = vlan.egress[port.index()] == Egress::Tagged;
-            if tagged != (admitted.tag == TagState::Tagged) && !retag(context.pool, packet, admitted.tag, tagged, vlan.vid) {
+            if !retag(context.pool, &mut burst[i], admitted.tag, tagged, vlan.vid) {
                 notes.verdicts[i] = Some(Verdict::Drop(DropReason::NoBuffer));
             }
         }

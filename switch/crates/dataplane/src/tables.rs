@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use port::{PORTS_MAX, PortId};
+use port::PortId;
 use wire::{MacAddr, Vid};
 
 use crate::neighbor::Neighbors;
@@ -67,8 +67,8 @@ pub enum Egress {
 pub struct VlanTable {
     /// Its number.
     pub vid: Vid,
-    /// Per port, what leaving by it means.
-    pub egress: [Egress; PORTS_MAX],
+    /// Per port, what leaving by it means. As long as a port id can be large, so that no look-up needs a bounds check.
+    pub egress: [Egress; 256],
     /// Ports that a flood leaves by untagged.
     pub flood_untagged: Vec<PortId>,
     /// Ports that a flood leaves by tagged.
@@ -138,7 +138,7 @@ impl VlanTable {
     pub fn new(vid: Vid, members: impl IntoIterator<Item = Member>) -> VlanTable {
         let mut table = VlanTable {
             vid,
-            egress: [Egress::NotMember; PORTS_MAX],
+            egress: [Egress::NotMember; 256],
             flood_untagged: Vec::new(),
             flood_tagged: Vec::new(),
             no_unknown_unicast: 0,

@@ -32,10 +32,19 @@ pub enum Route {
     Worker(usize),
 }
 
+/// A port's burst.
+#[derive(Debug, Default)]
+pub struct TxBurst {
+    /// What waits for the end of the turn.
+    packets: Burst,
+    /// Packets the pipeline has ever put here.
+    pub queued: u64,
+}
+
 /// The ports' bursts, and where they go.
 pub struct Output {
-    /// By port id.
-    pub pending: Vec<Burst>,
+    /// By port id; as long as a port id can be large, so that no push needs a bounds check.
+    bursts: Box<[TxBurst; 256]>,
     /// By port id.
     pub routes: Vec<Route>,
     /// Rings to the other workers.
@@ -45,21 +54,40 @@ pub struct Output {
 }
 
 impl Output {
-    /// Puts a frame into a port's burst. A burst that is full goes first.
-    #[inline]
+    /// Empty bursts for the ports of these routes.
+    pub fn new(routes: Vec<Route>, crossings: Vec<Producer<Crossing>>) -> Output {
+        let bursts: Vec<TxBurst> = (0..256).map(|_| TxBurst::default()).collect();
+        let Ok(bursts) = Box::<[TxBurst; 256]>::try_from(bursts.into_boxed_slice()) else { unreachable!("there are 256") };
+        Output { bursts, routes, crossings, crossed_out: 0 }
+    }
+
+    /// Packets the pipeline has put in the burst of `port` since the start.
+    pub fn queued(&self, port: PortId) -> u64 {
+        self.bursts[port.index()].queued
+    }
+
+    /// Puts a frame from the pipeline into a port's burst.
+    #[inline(always)]
     fn push(&mut self, port: PortId, packet: Packet, now: Nanos, pool: &mut PoolCache, counters: &mut [PortCounters]) {
-        let pending = &mut self.pending[port.index()];
-        if pending.is_full() {
-            self.send_port(port, now, pool, counters);
+        let burst = &mut self.bursts[port.index()];
+        burst.queued += 1;
+        if let Err(full) = burst.packets.try_push(packet) {
+            self.push_full(port, full.element(), now, pool, counters);
         }
-        // There is room: `send_port` empties the burst. An `ArrayVec` panics otherwise, it never loses a packet.
-        self.pending[port.index()].push(packet);
+    }
+
+    /// A burst that is full goes first.
+    #[inline(never)]
+    fn push_full(&mut self, port: PortId, packet: Packet, now: Nanos, pool: &mut PoolCache, counters: &mut [PortCounters]) {
+        self.send_port(port, now, pool, counters);
+        // `send_port` has emptied it. (A push without room panics; it never loses a packet.)
+        self.bursts[port.index()].packets.push(packet);
     }
 
     /// Hands a port's burst to its queue. What the queue refuses is dropped.
     #[inline]
     pub fn send_port(&mut self, port: PortId, now: Nanos, pool: &mut PoolCache, counters: &mut [PortCounters]) {
-        let pending = &mut self.pending[port.index()];
+        let pending = &mut self.bursts[port.index()].packets;
         if pending.is_empty() {
             return;
         }
@@ -67,11 +95,11 @@ impl Output {
             Route::Queue(queue) => {
                 let bytes: u64 = pending.iter().map(|packet| packet.len() as u64).sum();
                 let taken = queue.tx_burst(now, pool, pending);
-                let refused: u64 = pending.iter().map(|packet| packet.len() as u64).sum();
                 let counters = &mut counters[port.index()];
                 counters.tx += taken as u64;
-                counters.tx_bytes += bytes - refused;
+                counters.tx_bytes += bytes;
                 if !pending.is_empty() {
+                    counters.tx_bytes -= pending.iter().map(|packet| packet.len() as u64).sum::<u64>();
                     counters.drops[DropReason::TxFull as usize] += pending.len() as u64;
                     pool.free_all(pending);
                 }
@@ -90,7 +118,7 @@ impl Output {
     /// Hands every burst to its queue and lets the queues do what they do at the end of a turn.
     #[inline]
     pub fn send_all(&mut self, now: Nanos, pool: &mut PoolCache, counters: &mut [PortCounters]) {
-        for port in 0..self.pending.len() {
+        for port in 0..self.routes.len() {
             self.send_port(PortId(port as u8), now, pool, counters);
             if let Route::Queue(queue) = &mut self.routes[port] {
                 queue.flush(now, pool);
@@ -100,7 +128,9 @@ impl Output {
 
     /// A frame that is ready to be sent, from control or another worker.
     pub fn send_ready(&mut self, port: PortId, packet: Packet, now: Nanos, pool: &mut PoolCache, counters: &mut [PortCounters]) {
-        self.push(port, packet, now, pool, counters);
+        if let Err(full) = self.bursts[port.index()].packets.try_push(packet) {
+            self.push_full(port, full.element(), now, pool, counters);
+        }
     }
 }
 
@@ -115,7 +145,6 @@ pub fn transmit(burst: &mut Burst, ingress: PortId, notes: &mut Notes, context: 
         match notes.verdicts[i] {
             Some(Verdict::Forward(port)) => {
                 queued += 1;
-                context.counters[port.index()].queued_out += 1;
                 context.output.push(port, packet, context.now, context.pool, context.counters);
             }
             Some(Verdict::Flood) => flood(packet, i, ingress, notes, context),
@@ -194,7 +223,6 @@ fn spread(packet: Packet, tagged: bool, count: usize, spared: u128, ingress: Por
                 None => unreachable!("count is the number of ports that are not spared"),
             },
         };
-        context.counters[port.index()].queued_out += 1;
         context.output.push(port, handle, context.now, context.pool, context.counters);
     }
     context.counters[ingress.index()].queued_in += count as u64;

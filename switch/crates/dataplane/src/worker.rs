@@ -143,7 +143,7 @@ pub fn build(
             fdb: Fdb::new(sizes.fdb.clone(), if sizes.ageing.0 == 0 { u32::MAX } else { TICKS_PER_AGE }, sizes.seed),
             tick: if sizes.ageing.0 == 0 { Nanos(u64::MAX) } else { Nanos((sizes.ageing.0 / TICKS_PER_AGE as u64).max(1)) },
             rx: Vec::new(),
-            output: Output { pending: (0..port_count).map(|_| Burst::new()).collect(), routes, crossings, crossed_out: 0 },
+            output: Output::new(routes, crossings),
             control: ToControl { punts: punt_tx, events: event_tx, events_lost: 0 },
             commands,
             crossings: Vec::new(),
@@ -310,6 +310,9 @@ impl Worker {
                 counters.drops[DropReason::Malformed as usize] += drops.malformed - slot.counted.malformed;
                 slot.counted = drops;
             }
+        }
+        for (index, counters) in self.counters.iter_mut().enumerate() {
+            counters.queued_out = self.output.queued(PortId(index as u8));
         }
         let fdb = self.fdb.counters();
         self.totals.crossed_out = self.output.crossed_out;
