@@ -3,6 +3,9 @@
 use crate::report::*;
 use hdrhistogram::Histogram;
 
+/// Mean of the IMIX 64:7, 570:4, 1518:1, rounded.
+const FRAME_BYTES: u64 = 354;
+
 /// `blades` blades at 1G and an uplink at 10G, five seconds, some loss into the uplink, a stall in the third second.
 pub fn report(blades: u64) -> ChassisReport {
     let seconds = 5.0;
@@ -53,18 +56,24 @@ pub fn report(blades: u64) -> ChassisReport {
     let totals = report.totals();
     report.generator.asked_pps = totals.offered_rate.pps;
     report.generator.achieved_pps = totals.rx.pps;
-    let dropped = totals.drops.values().sum();
-    report.ledger =
-        LedgerLine { rx: totals.sent, copies: 1_234, injected: 0, tx: totals.sent + 1_234 - dropped - 16, dropped, punted: 16, held: 0 };
+    let (copies, punted, dropped) = (1_234, 16, totals.drops.values().sum::<u64>());
+    let tx = totals.sent + copies - dropped - punted;
+    report.ledger = LedgerLine { rx: totals.sent, copies, injected: 0, tx, dropped, punted, held: 0 };
+    // What the blades did not get, the uplink did.
+    if let Some(uplink) = report.ports.last_mut() {
+        uplink.received = tx - totals.received;
+        uplink.tx = Rate::over(uplink.received, uplink.received * FRAME_BYTES, seconds);
+    }
     report.add_derived_warnings();
     report
 }
 
 fn blade(slot: u64, seconds: f64) -> PortRow {
-    let (offered, bytes) = (1_671_870, 354);
+    let (offered, bytes) = (1_671_870, FRAME_BYTES);
     let sent = offered - slot * 300;
-    let lost = if slot.is_multiple_of(3) { slot * 812 } else { 0 };
-    let received = sent - slot * 700;
+    let tx_full = if slot.is_multiple_of(3) { slot * 812 } else { 0 };
+    let vlan_ingress = slot % 2;
+    let received = sent - slot * 500;
     PortRow {
         name: format!("blade{slot}"),
         role: "blade".to_owned(),
@@ -72,8 +81,8 @@ fn blade(slot: u64, seconds: f64) -> PortRow {
         offered,
         sent,
         received,
-        lost,
-        drops: [("tx_full".to_owned(), lost), ("vlan_ingress".to_owned(), slot % 2)].into(),
+        lost: tx_full + vlan_ingress,
+        drops: [("tx_full".to_owned(), tx_full), ("vlan_ingress".to_owned(), vlan_ingress)].into(),
         offered_rate: Rate::over(offered, offered * bytes, seconds),
         rx: Rate::over(sent, sent * bytes, seconds),
         tx: Rate::over(received, received * bytes, seconds),
@@ -81,18 +90,16 @@ fn blade(slot: u64, seconds: f64) -> PortRow {
 }
 
 fn uplink(blades: u64, seconds: f64) -> PortRow {
-    let (offered, bytes) = (blades.min(10) * 1_671_870, 354);
-    let (sent, received) = (offered - offered / 20, offered - offered / 30);
+    let (offered, bytes) = (blades.min(10) * 1_671_870, FRAME_BYTES);
+    let sent = offered - offered / 20;
     PortRow {
         name: "uplink".to_owned(),
         role: "uplink".to_owned(),
         speed_bps: 10_000_000_000,
         offered,
         sent,
-        received,
         offered_rate: Rate::over(offered, offered * bytes, seconds),
         rx: Rate::over(sent, sent * bytes, seconds),
-        tx: Rate::over(received, received * bytes, seconds),
         ..PortRow::default()
     }
 }

@@ -82,11 +82,15 @@ fn head(report: &ChassisReport, totals: &Totals, title: &str) -> String {
         card(
             &format!("{} % lost", percent(totals.loss_ratio)),
             &format!("{} of {} frames", count(totals.lost), count(totals.sent)),
-            if totals.lost == 0 { Mood::Good } else { Mood::Bad },
+            match (totals.lost, totals.sent) {
+                (0, 0) => Mood::Plain,
+                (0, _) => Mood::Good,
+                _ => Mood::Bad,
+            },
         ),
         card(
-            &format!("{} µs", micros_or_dash(all.percentile_ns("p99"))),
-            &format!("p99 latency (p50 {}, max {})", micros_or_dash(all.percentile_ns("p50")), micros_or_dash(all.max_ns)),
+            &all.percentile_ns("p99").map_or_else(|| "no latency".to_owned(), |ns| format!("{} µs", micros(ns as f64))),
+            &format!("p99 latency, all directions (p50 {}, max {})", micros_or_dash(all.percentile_ns("p50")), micros_or_dash(all.max_ns)),
             Mood::Plain,
         ),
         card(
@@ -95,17 +99,17 @@ fn head(report: &ChassisReport, totals: &Totals, title: &str) -> String {
             if report.ledger.is_balanced() { Mood::Good } else { Mood::Bad },
         ),
         card(
-            if quality.valid { "kept its rate" } else { "TOO SLOW" },
+            if quality.valid { "on rate" } else { "below rate" },
             &format!("generator, {} ppm off", rate_error(report)),
             if quality.valid { Mood::Good } else { Mood::Bad },
         ),
     ];
     format!(
-        "<header>\n<h1>{}</h1>\n<p class=\"sub\"><code>{}</code></p>\n<p class=\"sub\">{} · {} s · seed {}</p>\n\
+        "<header>\n<h1>{}</h1>\n<p class=\"sub\"><code>{}</code></p>\n<p class=\"sub\">{}{} s · seed {}</p>\n\
          <div class=\"cards\">\n{}</div>\n</header>\n",
         escaped(title),
         escaped(&report.command),
-        escaped(&report.started),
+        if report.started.is_empty() { String::new() } else { format!("{} · ", escaped(&report.started)) },
         fixed(report.duration_s, 1),
         report.seed,
         cards.concat(),
@@ -146,6 +150,9 @@ fn with_code(text: &str) -> String {
 }
 
 fn latency(report: &ChassisReport) -> io::Result<String> {
+    if report.directions.is_empty() {
+        return Ok(section("Latency", &paragraph("No latency was measured.")));
+    }
     let legend = legend(report.directions.iter().enumerate().map(|(i, d)| (plots::direction_ink(i), d.name.as_str())));
     let figure = figure("Latency by percentile", &legend, plots::percentile_curves(&report.directions)?, "No latency sample was taken.");
 
@@ -268,7 +275,7 @@ fn generator(report: &ChassisReport) -> String {
         micros(quality.lateness_p50_ns as f64),
         micros(quality.lateness_p99_ns as f64),
         micros(quality.lateness_max_ns as f64),
-        if quality.valid { "kept its rate" } else { "did not keep its rate" }.to_owned(),
+        if quality.valid { "kept its rate" } else { "missed its rate" }.to_owned(),
     ];
     section("Generator", &[table(&heads, &[row], 0, false), paragraph("Late: actual less planned departure.")].concat())
 }

@@ -416,14 +416,16 @@ impl ChassisReport {
         merged
     }
 
-    /// Adds the warnings that follow from the numbers themselves: a generator below its rate, loss, an unbalanced
+    /// Adds the warnings that follow from the numbers themselves: no load, a generator below its rate, loss, an unbalanced
     /// ledger, sampled latency, directions without samples, a governor that saves power.
     ///
     /// The scenario adds those that only it can know (cores, hugepages, near or far phase, preemption). Call it once.
     pub fn add_derived_warnings(&mut self) {
         let totals = self.totals();
         let mut derived = Vec::new();
-        if !self.generator.valid {
+        if totals.sent == 0 {
+            derived.push(Warning::NothingSent);
+        } else if !self.generator.valid {
             let (asked_pps, achieved_pps) = (self.generator.asked_pps, self.generator.achieved_pps);
             derived.push(Warning::GeneratorBelowRate { asked_pps, achieved_pps });
         }

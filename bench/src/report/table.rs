@@ -165,7 +165,7 @@ fn print_ledger(report: &ChassisReport, out: &mut dyn Write, width: u16) -> io::
 
 fn print_generator(report: &ChassisReport, out: &mut dyn Write, width: u16) -> io::Result<()> {
     let generator = &report.generator;
-    let verdict = if generator.valid { "kept its rate" } else { "DID NOT KEEP ITS RATE" };
+    let verdict = if generator.valid { "kept its rate" } else { "MISSED ITS RATE" };
     let error = generator.rate_error_ppm().map_or_else(|| "-".to_owned(), |ppm| fixed(ppm, 0));
     let [p50, p99, max] = [generator.lateness_p50_ns, generator.lateness_p99_ns, generator.lateness_max_ns].map(|ns| micros(ns as f64));
     let text = format!(

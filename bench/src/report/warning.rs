@@ -23,6 +23,8 @@ pub enum Warning {
         /// Rate sent, frames a second.
         achieved_pps: f64,
     },
+    /// There was no load at all.
+    NothingSent,
     /// Switch and generator take turns on the same cores.
     CoresShared {
         /// Cores for every thread to have its own.
@@ -100,6 +102,9 @@ impl fmt::Display for Warning {
                 fixed(achieved_pps / 1e6, 3),
                 fixed(asked_pps / 1e6, 3),
                 if *asked_pps > 0.0 { percent(achieved_pps / asked_pps) } else { "-".to_owned() },
+            ),
+            Self::NothingSent => f.write_str(
+                "not one frame was sent, so nothing was measured: look at the plan (sizes, speeds, duration) and at the captures it reads",
             ),
             Self::CoresShared { needed, available } => write!(
                 f,

@@ -22,9 +22,11 @@ pub(in crate::report) fn percentile_curves(directions: &[Direction]) -> Plot {
 
     svg(HEIGHT, "Latency by percentile, one line per direction", |area| {
         let mut chart = chart(area, &x, &y, LEFT, RIGHT)?;
-        for (index, direction) in filled() {
+        for (drawn, (index, direction)) in filled().enumerate() {
+            // Later lines are thinner, so that a line that hides another leaves its edges to be seen.
+            let width = 4_u32.saturating_sub(drawn as u32).max(2);
             let line = thinned(steps(&direction.histogram), &x);
-            chart.draw_series(LineSeries::new(line, direction_ink(index).rgb().stroke_width(2))).map_err(plot_error)?;
+            chart.draw_series(LineSeries::new(line, direction_ink(index).rgb().stroke_width(width))).map_err(plot_error)?;
         }
         Ok(())
     })

@@ -18,7 +18,9 @@ const NAMES: u32 = 150;
 /// Where the panel of loss begins.
 const LOSS_START: u32 = 740;
 /// Room on the right of the loss bars for the count.
-const LOSS_TEXT: u32 = 130;
+const LOSS_TEXT: u32 = 150;
+/// Room between the panels, so that the labels under them do not meet.
+const BETWEEN: u32 = RIGHT + 16;
 
 /// The rows of all ports; `None` without ports.
 pub(in crate::report) fn port_bars(ports: &[PortRow]) -> Plot {
@@ -43,15 +45,15 @@ fn draw_load(area: &Area<'_>, ports: &[PortRow], row: i32, bar: i32) -> std::io:
         .flat_map(|port| [port.offered_rate.bps_l1, port.rx.bps_l1, port.tx.bps_l1].map(|bps| share(bps, port)))
         .filter(|share| share.is_finite())
         .fold(0.0, f64::max);
-    // Line rate is the natural end, unless hardly anything was sent. Rates over short times can exceed it a little.
+    // Line rate is the natural end, unless little was sent. Rates over short times can exceed it a little.
     let title = "% of line rate, L1";
-    let x = if highest < 40.0 {
+    let x = if highest > 0.0 && highest < 40.0 {
         Axis::from_zero(highest, title)
     } else {
         Axis::linear(0.0, highest.max(100.0), highest.max(100.0) / 20.0, title)
     };
-    chart(area, &x, &Axis::blank(), NAMES, RIGHT)?;
-    let at = |percent: f64| NAMES as i32 + (x.share(percent) * f64::from(LOSS_START - NAMES - RIGHT)).round() as i32;
+    chart(area, &x, &Axis::blank(), NAMES, BETWEEN)?;
+    let at = |percent: f64| NAMES as i32 + (x.share(percent) * f64::from(LOSS_START - NAMES - BETWEEN)).round() as i32;
 
     for (port, top) in ports.iter().zip((TOP as i32..).step_by(row as usize)) {
         let name = format!("{} {}", cut(&port.name, 14), speed(port.speed_bps));
