@@ -2,13 +2,14 @@
 
 use std::io;
 
-use control::config::{Config, PortKind, Role};
 use control::Control;
 use control::config::PortConfig;
+use control::config::{Config, PortKind, Role};
+use dataplane::Worker;
 use dataplane::fdb::Limits;
 use dataplane::worker::{self, Sizes};
-use dataplane::Worker;
 use port::backend::memory::{self, Cable, Plug};
+use port::backend::pcap;
 use port::{BURST_MAX, LinkState, Mempool, Nanos, PORTS_MAX, Port};
 use thiserror::Error;
 
@@ -24,6 +25,9 @@ pub struct Switch {
     /// The control plane.
     pub control: Control,
 }
+
+/// Far ends of memory ports, each with the index of its port.
+pub type FarEnds = Vec<(usize, Port)>;
 
 /// Why a port could not be opened.
 #[derive(Debug, Error)]
@@ -115,7 +119,7 @@ pub fn memory_ports(config: &Config, rx_queue: usize) -> (Vec<Port>, Vec<Port>, 
 ///
 /// # Errors
 /// The first port that cannot be opened.
-pub fn open_ports(config: &Config) -> Result<(Vec<Port>, Vec<(usize, Port)>), OpenError> {
+pub fn open_ports(config: &Config) -> Result<(Vec<Port>, FarEnds), OpenError> {
     let (mut ports, mut far_ends) = (Vec::new(), Vec::new());
     for (index, port) in config.ports.iter().enumerate() {
         match port.spec.kind {
@@ -124,10 +128,18 @@ pub fn open_ports(config: &Config) -> Result<(Vec<Port>, Vec<(usize, Port)>), Op
                 ports.push(near);
                 far_ends.push((index, far));
             }
+            PortKind::Pcap => {
+                ports.push(open_pcap(port).map_err(|source| OpenError::Port { port: port.name.clone(), source: source.into() })?)
+            }
             kind => return Err(OpenError::Kind { port: port.name.clone(), kind: kind.to_string() }),
         }
     }
     Ok((ports, far_ends))
+}
+
+fn open_pcap(port: &PortConfig) -> Result<Port, pcap::PcapError> {
+    let out = port.spec.option("out").map(std::path::Path::new);
+    pcap::open(std::path::Path::new(&port.spec.arg), out, &port.name, port.speed.bits_per_second())
 }
 
 /// The slot of a port, if it is a blade's.

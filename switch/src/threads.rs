@@ -8,9 +8,9 @@ use std::time::Duration;
 use control::Control;
 use control::config::Idle;
 use core_affinity::CoreId;
+use dataplane::Worker;
 use dataplane::counters::PublishedPhases;
 use dataplane::pipeline::CycleObserver;
-use dataplane::Worker;
 use port::Nanos;
 use port::clock::TscClock;
 
@@ -131,8 +131,7 @@ fn run_worker(mut worker: Worker, clock: &TscClock, idle: Idle, stop: &AtomicBoo
     let mut sleep = SLEEP_MIN;
     for turn in 0u64.. {
         let now = clock.now();
-        let handled =
-            if turn.is_multiple_of(SAMPLE_TURNS) { worker.poll_once(now, &mut observer) } else { worker.poll_once(now, &mut ()) };
+        let handled = if turn.is_multiple_of(SAMPLE_TURNS) { worker.poll_once(now, &mut observer) } else { worker.poll_once(now, &mut ()) };
         if handled > 0 {
             quiet_since = None;
             sleep = SLEEP_MIN;

@@ -75,8 +75,8 @@ pub fn admit(burst: &Burst, ingress: PortId, tables: &Tables, fdb: &Fdb, notes: 
     let len_max = port.frame_len_max as usize;
     let (mut admitted_mask, mut plain) = (0u64, 0u64);
     let packets = &burst[..burst.len().min(BURST_MAX)];
-    for i in 0..packets.len() {
-        let (packet, headers) = (&packets[i], &notes.headers[i]);
+    for (i, packet) in packets.iter().enumerate() {
+        let headers = &notes.headers[i];
         let sound = (headers.src & 1 == 0)
             & (headers.src != 0)
             & (headers.src != own)
