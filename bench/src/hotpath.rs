@@ -198,7 +198,7 @@ impl Rig {
         self.random ^= self.random >> 12;
         self.random ^= self.random << 25;
         self.random ^= self.random >> 27;
-        ((self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) * below as u64 >> 32) as u32
+        (((self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) * below as u64) >> 32) as u32
     }
 
     /// A burst of frames from random stations of each port to random stations of other ports.

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! `bench`: scenarios and measurements. Without a subcommand it runs the main job, a chassis at full rate.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,180 @@
+//! The command line of `bench`.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bench::hotpath::{self, Case, Measured};
+use bench::{chassis, report};
+use clap::{Args, Parser, Subcommand};
+use comfy_table::Table;
+
+/// Scenarios and measurements of bladeswitch. Without a subcommand: the chassis at full rate.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    chassis: chassis::Args,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The main job: a chassis at full rate in real time, with a report
+    Chassis(chassis::Args),
+    /// Cycles and instructions per packet of the whole pipeline on one core
+    Hotpath(HotpathArgs),
+    /// What callgrind watches; prints how many packets went through
+    #[command(hide = true)]
+    HotpathCount(CountArgs),
+}
+
+#[derive(Args)]
+struct HotpathArgs {
+    /// Cases to measure [default: all]
+    #[arg(long = "case", value_enum)]
+    cases: Vec<Case>,
+    /// Numbers of stations
+    #[arg(long, value_delimiter = ',', default_value = "16,1000,10000,100000,1000000", value_parser = clap::value_parser!(u32).range(2..=4_000_000))]
+    addresses: Vec<u32>,
+    /// Packets taken from a queue at once
+    #[arg(long, value_delimiter = ',', default_value = "32,64")]
+    burst: Vec<usize>,
+    /// Ports of the switch
+    #[arg(long, default_value_t = 17, value_parser = clap::value_parser!(u16).range(2..=128))]
+    ports: u16,
+    /// Seconds for each figure
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Show where the cycles go, per phase
+    #[arg(long)]
+    phases: bool,
+    /// Do not count instructions (which takes valgrind some seconds for each figure)
+    #[arg(long)]
+    no_instructions: bool,
+    /// Write the figures as a JSON list to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct CountArgs {
+    #[arg(long, value_enum)]
+    case: Case,
+    #[arg(long)]
+    ports: u16,
+    #[arg(long)]
+    addresses: u32,
+    #[arg(long)]
+    burst: usize,
+    #[arg(long)]
+    turns: u32,
+}
+
+/// Runs what the command line asks for.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => run_chassis(&cli.chassis),
+        Some(Command::Chassis(args)) => run_chassis(&args),
+        Some(Command::Hotpath(args)) => run_hotpath(&args),
+        Some(Command::HotpathCount(args)) => hotpath::count_turns(args.case, args.ports, args.addresses, args.burst, args.turns)
+            .and_then(|packets| writeln!(io::stdout(), "{packets}").map_err(|error| error.to_string())),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("bench: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_chassis(args: &chassis::Args) -> Result<(), String> {
+    let report = chassis::run(args).map_err(|error| error.to_string())?;
+    let files = report::write_all(&report, args.report_dir()).map_err(|error| error.to_string())?;
+    let mut text = Vec::new();
+    report::print_tables(&report, &mut text, 120).map_err(|error| error.to_string())?;
+    for file in files {
+        text.extend(format!("wrote {}\n", file.display()).bytes());
+    }
+    print(&text)?;
+    if report.ledger.is_balanced() { Ok(()) } else { Err(format!("the ledger does not balance: {}", report.ledger)) }
+}
+
+fn run_hotpath(args: &HotpathArgs) -> Result<(), String> {
+    let cases = if args.cases.is_empty() { vec![Case::LearnForward, Case::VlanTrunk, Case::Message, Case::Ip] } else { args.cases.clone() };
+    if let Some(wrong) = args.burst.iter().find(|burst| !(1..=port::BURST_MAX).contains(*burst)) {
+        return Err(format!("--burst {wrong}: expected 1 to {}", port::BURST_MAX));
+    }
+    if !(0.01..=600.0).contains(&args.seconds) {
+        return Err(format!("--seconds {}: expected 0.01 to 600", args.seconds));
+    }
+    let duration = Duration::from_secs_f64(args.seconds);
+    let mut results: Vec<Measured> = Vec::new();
+    let mut phase_table = Table::new();
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    phase_table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["case", "addresses", "burst", "TSC cycles/packet", "best", "instructions/packet"]);
+    let mut heading = vec!["case".to_owned(), "addresses".to_owned(), "burst".to_owned()];
+    heading.extend(dataplane::Phase::ALL.iter().map(|phase| phase.name().to_owned()));
+    heading.push("sum".to_owned());
+    phase_table.set_header(heading);
+    for &case in &cases {
+        for &addresses in &args.addresses {
+            for &burst in &args.burst {
+                let mut measured = hotpath::measure(case, args.ports, addresses, burst, duration)?;
+                if !args.no_instructions {
+                    measured.instructions_per_packet = hotpath::instructions(case, args.ports, addresses, burst);
+                }
+                let instructions = measured.instructions_per_packet.map_or("-".to_owned(), |count| format!("{count:.0}"));
+                table.add_row([
+                    case.name().to_owned(),
+                    addresses.to_string(),
+                    burst.to_string(),
+                    format!("{:.1}", measured.cycles_per_packet),
+                    format!("{:.1}", measured.cycles_per_packet_min),
+                    instructions,
+                ]);
+                if args.phases {
+                    let phases = hotpath::phases(case, args.ports, addresses, burst, duration)?;
+                    let mut row = vec![case.name().to_owned(), addresses.to_string(), burst.to_string()];
+                    row.extend(phases.iter().map(|(_, cycles)| format!("{cycles:.1}")));
+                    row.push(format!("{:.1}", phases.iter().map(|(_, cycles)| cycles).sum::<f64>()));
+                    phase_table.add_row(row);
+                }
+                results.push(measured);
+            }
+        }
+    }
+    let clock = port::clock::TscClock::new();
+    let mut text = format!(
+        "{} ports, frames of 64 bytes, source, switch and sink on one core; TSC {:.0} MHz\n{table}\n",
+        args.ports,
+        clock.ticks_per_second() / 1e6
+    );
+    if args.phases {
+        text.push_str(&format!("\nTSC cycles per packet in each phase (reading the counter between phases included)\n{phase_table}\n"));
+    }
+    if !args.no_instructions && results.iter().any(|measured| measured.instructions_per_packet.is_none()) {
+        text.push_str("instructions are counted by valgrind's callgrind, which is missing or failed: apt-get install valgrind\n");
+    }
+    if let Some(path) = &args.json {
+        let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let file = File::create(path).map_err(|error| failed(&error))?;
+        serde_json::to_writer_pretty(file, &results).map_err(|error| failed(&error))?;
+    }
+    print(text.as_bytes())
+}
+
+/// To standard output; a reader that has seen enough is no error.
+fn print(text: &[u8]) -> Result<(), String> {
+    match io::stdout().write_all(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
