@@ -4,11 +4,14 @@
 //! [`show`] what it tells people, [`api`] and [`metrics`] how.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod config;
 pub mod identity;
+pub mod metrics;
 pub mod neighbor;
 pub mod plane;
 pub mod rate;
+pub mod show;
 pub mod tables;
 
 pub use plane::Control;

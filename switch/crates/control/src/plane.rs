@@ -35,7 +35,7 @@ const ADVERTISE_DELAY: Nanos = Nanos::from_millis(10);
 const MOVES_KEPT: usize = 64;
 
 /// What control itself counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ControlCounters {
     /// ARP requests answered.
     pub arp_answered: u64,
@@ -58,7 +58,7 @@ pub struct ControlCounters {
 }
 
 /// An address that moved.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Move {
     /// When, in nanoseconds since the start.
     pub time_ns: u64,

@@ -1,0 +1,213 @@
+//! The counters in OpenMetrics text, for Prometheus and its kin.
+//!
+//! Names are `bladeswitch_…`; ports and drop reasons are labels with the names they have everywhere else. Every reason of every port
+//! is there from the start, zeros included, so that a rate can be computed over the first drop. Values are read when they are
+//! asked for; nothing is kept between two scrapes. Written by the crate `prometheus-client`, OpenMetrics 1.0.
+
+use std::fmt;
+
+use dataplane::counters::{Ledger, PhaseCost, PortCounters, WorkerCounters};
+use dataplane::pipeline::Phase;
+use dataplane::verdict::DropReason;
+use port::{LinkState, PortId};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::plane::{Control, ControlCounters};
+
+/// The content type of [`encode`]'s text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What a scrape shows, read from control in one go.
+#[derive(Debug)]
+pub struct Scrape {
+    ports: Vec<PortScrape>,
+    workers: Vec<(WorkerCounters, [PhaseCost; Phase::ALL.len()])>,
+    control: ControlCounters,
+    held: u64,
+    neighbors: usize,
+    pool_buffers: u32,
+    pool_taken: u32,
+}
+
+#[derive(Debug)]
+struct PortScrape {
+    name: String,
+    counters: PortCounters,
+    up: bool,
+    speed_bps: u64,
+}
+
+impl Scrape {
+    /// The state of `control`.
+    pub fn of(control: &Control) -> Scrape {
+        let Ledger { held, .. } = control.ledger();
+        let ports = control.config().ports.iter().enumerate().map(|(index, port)| PortScrape {
+            name: port.name.clone(),
+            counters: control.port_counters(PortId(index as u8)),
+            up: control.links()[index] == LinkState::Up,
+            speed_bps: port.speed.bits_per_second(),
+        });
+        Scrape {
+            ports: ports.collect(),
+            workers: control.worker_counters().into_iter().zip(control.phases().iter().map(|phases| phases.load())).collect(),
+            control: control.counters(),
+            held,
+            neighbors: control.neighbors().len(),
+            pool_buffers: control.mempool().buffers(),
+            pool_taken: control.mempool().in_use(),
+        }
+    }
+}
+
+/// The scrape as OpenMetrics text, `# EOF` included.
+///
+/// # Errors
+/// None that a scrape can cause: writing to a string does not fail.
+pub fn encode(scrape: Scrape) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(scrape));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Families(encoder);
+        self.encode_ports(&mut out)?;
+        self.encode_workers(&mut out)?;
+        self.encode_control(&mut out)
+    }
+}
+
+/// A counter of a port: its name, what it counts, and how to get it.
+type PortCounter = (&'static str, &'static str, fn(&PortCounters) -> u64);
+
+const PORT_COUNTERS: [PortCounter; 7] = [
+    ("bladeswitch_rx_frames", "Frames received by a port, into the switch", |port| port.rx),
+    ("bladeswitch_rx_bytes", "Bytes of the frames received, without FCS", |port| port.rx_bytes),
+    ("bladeswitch_tx_frames", "Frames sent by a port, out of the switch", |port| port.tx),
+    ("bladeswitch_tx_bytes", "Bytes of the frames sent, without FCS", |port| port.tx_bytes),
+    ("bladeswitch_copies", "Copies made of frames that came in by a port, for flooding and for control", |port| port.copies),
+    ("bladeswitch_injected", "Frames of control's for a port", |port| port.injected),
+    ("bladeswitch_punted", "Frames and copies that came in by a port and went to control", |port| port.punted),
+];
+
+/// A counter of a worker.
+type WorkerCounter = (&'static str, &'static str, fn(&WorkerCounters) -> u64);
+
+const WORKER_COUNTERS: [WorkerCounter; 11] = [
+    ("bladeswitch_worker_turns", "Turns of a worker's loop", |worker| worker.turns),
+    ("bladeswitch_worker_idle_turns", "Turns in which nothing was received", |worker| worker.idle_turns),
+    ("bladeswitch_worker_crossed_out", "Frames given to other workers", |worker| worker.crossed_out),
+    ("bladeswitch_worker_crossed_in", "Frames taken from other workers", |worker| worker.crossed_in),
+    ("bladeswitch_worker_updates_lost", "Learned addresses another worker could not be told", |worker| worker.updates_lost),
+    ("bladeswitch_worker_events_lost", "Events control could not be told", |worker| worker.events_lost),
+    ("bladeswitch_fdb_learned", "Addresses a worker learned", |worker| worker.fdb_learned),
+    ("bladeswitch_fdb_moved", "Addresses that moved to another port", |worker| worker.fdb_moved),
+    ("bladeswitch_fdb_aged", "Addresses aged out", |worker| worker.fdb_aged),
+    ("bladeswitch_fdb_evicted", "Addresses pushed out by others because the table was full", |worker| worker.fdb_evicted),
+    ("bladeswitch_fdb_refused", "Addresses not learned because of a limit", |worker| worker.fdb_refused),
+];
+
+/// A counter of a phase.
+type PhaseCounter = (&'static str, &'static str, fn(&PhaseCost) -> u64);
+
+const PHASE_COUNTERS: [PhaseCounter; 3] = [
+    ("bladeswitch_phase_calls", "Times a phase of a worker ran with packets, in the turns that were timed", |cost| cost.calls),
+    ("bladeswitch_phase_packets", "Packets a phase handled in the turns that were timed", |cost| cost.packets),
+    ("bladeswitch_phase_ticks", "Ticks of the time stamp counter a phase took in the turns that were timed", |cost| cost.ticks),
+];
+
+/// A counter of control's.
+type ControlCounter = (&'static str, &'static str, fn(&ControlCounters) -> u64);
+
+const CONTROL_COUNTERS: [ControlCounter; 9] = [
+    ("bladeswitch_arp_answered", "ARP requests answered", |control| control.arp_answered),
+    ("bladeswitch_nd_answered", "Neighbour solicitations answered", |control| control.nd_answered),
+    ("bladeswitch_notices", "Notices sent to sources of messages without a known final destination", |control| control.notices),
+    ("bladeswitch_notices_limited", "Notices not sent because there were too many", |control| control.notices_limited),
+    ("bladeswitch_advertised", "Advertise messages sent", |control| control.advertised),
+    ("bladeswitch_inject_lost", "Frames of control's that could not be handed to a worker", |control| control.inject_lost),
+    ("bladeswitch_neighbors_refused", "Neighbours not learned because the table was full", |control| control.neighbors_refused),
+    ("bladeswitch_moves", "Moves of addresses control was told of", |control| control.moves),
+    ("bladeswitch_tables_published", "Tables published to the workers", |control| control.published),
+];
+
+impl Scrape {
+    fn encode_ports(&self, out: &mut Families<'_>) -> fmt::Result {
+        let label = |port: &PortScrape| vec![("port", port.name.clone())];
+        for (name, help, get) in PORT_COUNTERS {
+            out.counters(name, help, self.ports.iter().map(|port| (label(port), get(&port.counters))))?;
+        }
+        let drops = self.ports.iter().flat_map(|port| {
+            let labels = |reason: DropReason| vec![("port", port.name.clone()), ("reason", reason.name().to_owned())];
+            DropReason::ALL.iter().map(move |&reason| (labels(reason), port.counters.dropped(reason)))
+        });
+        out.counters("bladeswitch_drops", "Frames dropped, by the port they came in by (at full queues: would have left by)", drops)?;
+        let links = self.ports.iter().map(|port| (label(port), u64::from(port.up)));
+        out.gauges("bladeswitch_link", "1 if the link of a port is up", links)?;
+        let speeds = self.ports.iter().map(|port| (label(port), port.speed_bps));
+        out.gauges("bladeswitch_speed_bits_per_second", "Rate of a port's link", speeds)
+    }
+
+    fn encode_workers(&self, out: &mut Families<'_>) -> fmt::Result {
+        let label = |worker: usize| vec![("worker", worker.to_string())];
+        for (name, help, get) in WORKER_COUNTERS {
+            out.counters(name, help, self.workers.iter().enumerate().map(|(index, (counters, _))| (label(index), get(counters))))?;
+        }
+        let entries = self.workers.iter().enumerate().map(|(index, (counters, _))| (label(index), counters.fdb_entries));
+        out.gauges("bladeswitch_fdb_entries", "Entries in a worker's FDB", entries)?;
+        for (name, help, get) in PHASE_COUNTERS {
+            let costs = self.workers.iter().enumerate().flat_map(|(index, (_, costs))| {
+                let labels = move |phase: Phase| vec![("worker", index.to_string()), ("phase", phase.name().to_owned())];
+                Phase::ALL.iter().zip(costs).map(move |(&phase, cost)| (labels(phase), get(cost)))
+            });
+            out.counters(name, help, costs)?;
+        }
+        Ok(())
+    }
+
+    fn encode_control(&self, out: &mut Families<'_>) -> fmt::Result {
+        for (name, help, get) in CONTROL_COUNTERS {
+            out.counters(name, help, [(Labels::new(), get(&self.control))])?;
+        }
+        out.gauges("bladeswitch_held", "Frames on their way between workers", [(Labels::new(), self.held)])?;
+        out.gauges("bladeswitch_neighbors", "Entries in the neighbor table", [(Labels::new(), self.neighbors as u64)])?;
+        out.gauges("bladeswitch_pool_buffers", "Packet buffers in all", [(Labels::new(), u64::from(self.pool_buffers))])?;
+        let taken = [(Labels::new(), u64::from(self.pool_taken))];
+        out.gauges("bladeswitch_pool_taken", "Packet buffers taken from the pool, those that threads keep ready included", taken)
+    }
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+/// Writes families of metrics.
+struct Families<'a>(DescriptorEncoder<'a>);
+
+impl Families<'_> {
+    fn counters(&mut self, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, u64)>) -> fmt::Result {
+        self.family(name, help, values.into_iter().map(|(labels, value)| (labels, ConstCounter::new(value))))
+    }
+
+    fn gauges(&mut self, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, u64)>) -> fmt::Result {
+        self.family(name, help, values.into_iter().map(|(labels, value)| (labels, ConstGauge::new(value))))
+    }
+
+    fn family<M: EncodeMetric>(&mut self, name: &str, help: &str, values: impl Iterator<Item = (Labels, M)>) -> fmt::Result {
+        let mut values = values.peekable();
+        let Some((_, first)) = values.peek() else { return Ok(()) };
+        let mut family = self.0.encode_descriptor(name, help, None, first.metric_type())?;
+        for (labels, value) in values {
+            if labels.is_empty() {
+                return value.encode(family); // A family of one metric, without labels.
+            }
+            value.encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
