@@ -1,0 +1,27 @@
+//! Any bytes as a chassis message and as each body: what is understood survives being written and read again.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use wire::ethernet::Frame;
+use wire::message::{Header, MAX_BODY_LEN, Message, Notice, decode_advertise, encode_advertise};
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(header) = Header::parse(bytes) {
+        let again = [&header.emit()[..], header.body(bytes)].concat();
+        assert_eq!(Header::parse(&again), Ok(header));
+    }
+    if let Some(Ok(message)) = Frame::new_checked(bytes).map(|frame| Message::parse(&frame))
+        && let Ok(again) = message.emit(&[])
+    {
+        assert_eq!(Message::parse(&Frame::new_checked(&again).expect("a whole frame")), Ok(message));
+    }
+    if let Ok(notice) = Notice::decode(bytes) {
+        assert_eq!(Notice::decode(&notice.encode()), Ok(notice));
+    }
+    // Lists that fit into one body come back as they were; longer ones are spread over several.
+    if let Ok(identities) = decode_advertise(bytes)
+        && let [body] = &encode_advertise(&identities, MAX_BODY_LEN)[..]
+    {
+        assert_eq!(decode_advertise(body), Ok(identities));
+    }
+});
