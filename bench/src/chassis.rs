@@ -26,8 +26,8 @@ use wire::{MacAddr, Vid};
 use crate::machine;
 use crate::report::{ChassisReport, Direction, GeneratorQuality, LatencyTick, LedgerLine, PortRow, Rate, Setting, Tick, Warning};
 
-/// IMIX frames in each port's list: a multiple of the mix, and few enough that the list stays out of the way of the caches.
-const FRAMES_PER_PORT: usize = 4800;
+/// Frames of the mix in each port's list: a multiple of it, and many enough that the floods among the captures take little.
+const FRAMES_PER_PORT: usize = 9600;
 /// Stations behind the uplink.
 const UPLINK_STATIONS: usize = 64;
 /// Frames that wait for the switch on each port: more than a turn of the generator brings.
@@ -454,7 +454,8 @@ fn rows(config: &Config, control: &control::Control, result: &RunResult, plan: &
     let seconds = result.duration.as_secs_f64();
     let row = |(index, port): (usize, &PortConfig)| {
         let counters = control.port_counters(PortId(index as u8));
-        let PortResult { offered, offered_bytes, sent, sent_bytes, received, received_bytes, not_taken, .. } = result.ports[index];
+        let PortResult { offered, offered_bytes, sent, sent_bytes, received, received_bytes, not_taken, expected, .. } =
+            result.ports[index];
         let mut drops: std::collections::BTreeMap<String, u64> = DropReason::ALL
             .iter()
             .map(|&reason| (reason.name().to_owned(), counters.dropped(reason)))
@@ -463,8 +464,6 @@ fn rows(config: &Config, control: &control::Control, result: &RunResult, plan: &
         if not_taken > 0 {
             drops.insert("rx-ring-full".to_owned(), not_taken);
         }
-        // Frames to addresses no bridge forwards are meant to end in the switch.
-        let meant = counters.dropped(DropReason::LinkLocal);
         PortRow {
             name: port.name.clone(),
             role: if port.role == Role::Uplink { "uplink" } else { "blade" }.to_owned(),
@@ -472,7 +471,7 @@ fn rows(config: &Config, control: &control::Control, result: &RunResult, plan: &
             offered,
             sent,
             received,
-            lost: not_taken + counters.dropped_total() - meant,
+            lost: expected.saturating_sub(received),
             drops,
             offered_rate: Rate::over(offered, offered_bytes + 4 * offered, seconds),
             rx: Rate::over(sent, sent_bytes + 4 * sent, seconds),
@@ -528,14 +527,14 @@ fn warnings(
         ),
     });
     let sum = |value: fn(&PortResult) -> u64| result.ports.iter().map(value).sum::<u64>();
-    let (missing, misdelivered, reordered) =
-        (sum(|port| port.expected).saturating_sub(sum(|port| port.received)), sum(|port| port.misdelivered), sum(|port| port.reordered));
-    let dropped: u64 = report.ports.iter().map(|row| row.lost - row.drops.get("rx-ring-full").copied().unwrap_or(0)).sum();
-    if missing != dropped {
+    // What is due and did not come, and what both sides say they dropped, floods counted per port, must agree unless frames that
+    // would have been flooded were dropped: those are due on many ports and dropped once.
+    let (lost, misdelivered, reordered) =
+        (report.ports.iter().map(|row| row.lost).sum::<u64>(), sum(|port| port.misdelivered), sum(|port| port.reordered));
+    let dropped: u64 = report.ports.iter().flat_map(|row| row.drops.iter()).filter(|(name, _)| *name != "link-local").map(|(_, n)| n).sum();
+    if lost > 0 && dropped == 0 || lost < dropped {
         warnings.push(Warning::Other {
-            text: format!(
-                "the generator misses {missing} frames, the switch says it dropped {dropped}: one of them counts wrongly, report it"
-            ),
+            text: format!("the generator misses {lost} frames, drops explain {dropped}: one of them counts wrongly, report it"),
         });
     }
     if misdelivered > 0 {

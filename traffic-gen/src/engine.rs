@@ -101,6 +101,8 @@ struct Lane {
     /// When the wire out of the switch is free, in ps.
     free_ps: u64,
     fetched: VecDeque<Packet>,
+    /// Nothing waited when we last looked.
+    idle: bool,
     burst: Burst,
     /// Next sequence number, by destination.
     sequence: Vec<u32>,
@@ -164,6 +166,7 @@ impl Engine {
                     byte_ps: 8_000_000_000_000 / plan.line_bps,
                     free_ps: 0,
                     fetched: VecDeque::new(),
+                    idle: true,
                     burst: Burst::new(),
                     sequence: vec![0; count],
                     expect: vec![0; count],
@@ -304,14 +307,20 @@ impl Engine {
                 let room = ((now_ps - lane.free_ps) / (lane.byte_ps * (60 + OVERHEAD_LEN)) + 1).min(BURST as u64) as usize;
                 let mut burst = Burst::new();
                 if lane.rx.rx_burst(now, &mut self.pool, &mut burst, room) == 0 {
-                    // The wire is idle: what comes next begins when it comes.
-                    lane.free_ps = lane.free_ps.max(now_ps);
+                    lane.idle = true;
                     break;
+                }
+                // What came while the wire was idle begins when we see it.
+                if std::mem::take(&mut lane.idle) {
+                    lane.free_ps = lane.free_ps.max(now_ps);
                 }
                 lane.fetched.extend(burst);
             }
             let Some(packet) = lane.fetched.front() else { break };
-            let end = lane.free_ps + lane.byte_ps * (PREAMBLE_LEN + packet.len() as u64 + FCS_LEN);
+            let stamp = if self.measuring && !packet.is_chained() { Stamp::read(self.pool.head(packet)) } else { None };
+            // Nothing leaves before it was sent, whenever we look.
+            let begin = stamp.map_or(lane.free_ps, |stamp| lane.free_ps.max(stamp.sent.0 * 1000));
+            let end = begin + lane.byte_ps * (PREAMBLE_LEN + packet.len() as u64 + FCS_LEN);
             if end > now_ps {
                 break;
             }
@@ -320,9 +329,7 @@ impl Engine {
             count += 1;
             lane.result.received += 1;
             lane.result.received_bytes += packet.len() as u64;
-            if self.measuring
-                && !packet.is_chained()
-                && let Some(stamp) = Stamp::read(self.pool.head(&packet))
+            if let Some(stamp) = stamp
                 && stamp.from.index() < lane.expect.len()
             {
                 lane.result.misdelivered += u64::from(stamp.to != lane.id);
@@ -392,12 +399,12 @@ fn send(lane: &mut Lane, now: Nanos, pool: &mut PoolCache, lateness: &mut Histog
         targets.push(frame.target);
         lane.burst.push(packet);
     }
-    let taken = lane.tx.tx_burst(now, pool, &mut lane.burst);
+    lane.tx.tx_burst(now, pool, &mut lane.burst);
     lane.result.sent += targets.len() as u64;
     lane.result.sent_bytes += bytes;
     lane.result.not_taken += lane.burst.len() as u64;
     pool.free_all(&mut lane.burst);
-    for target in &targets[..taken] {
+    for target in &targets {
         match target {
             Target::Port(to) => expected[to.index()] += 1,
             Target::Others => (0..expected.len()).filter(|&to| to != lane.id.index()).for_each(|to| expected[to] += 1),

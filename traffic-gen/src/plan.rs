@@ -6,6 +6,9 @@
 //! In a chassis at full rate every link is busy in both directions: each blade sends the uplink its share of the uplink's
 //! capacity and the rest to the other blades in turn, and the uplink sends to all blades in turn.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use port::PortId;
 use port::wrap::link::OVERHEAD_LEN;
 
@@ -25,8 +28,8 @@ pub enum Target {
 /// A frame of the plan.
 #[derive(Clone, Debug)]
 pub struct PlannedFrame {
-    /// The frame, without FCS.
-    pub bytes: Box<[u8]>,
+    /// The frame, without FCS. Frames that are alike share it, so that a long list stays out of the way of the caches.
+    pub bytes: Arc<[u8]>,
     /// Who should receive it.
     pub target: Target,
     /// It is ours to write a stamp into; frames of captures are sent as they are.
@@ -187,6 +190,7 @@ pub fn chassis(
                 (false, false) => 0.0,
             })
             .collect();
+        let mut alike: HashMap<(usize, usize, usize, usize), Arc<[u8]>> = HashMap::new();
         let frames = (0..if weight.iter().any(|&w| w > 0.0) { count } else { 0 })
             .map(|n| {
                 // Ports begin at different places of the mix, so that they do not send their large frames at once.
@@ -204,7 +208,10 @@ pub fn chassis(
                     .unwrap_or(from);
                 owed[to] -= wire;
                 let behind = |port: usize| if port < blades { 0 } else { n % uplink_stations.max(1) };
-                let bytes = udp_frame(station(from, behind(from)), station(to, behind(to)), len);
+                let bytes = alike
+                    .entry((behind(from), to, behind(to), len))
+                    .or_insert_with(|| udp_frame(station(from, behind(from)), station(to, behind(to)), len).into())
+                    .clone();
                 PlannedFrame { bytes, target: Target::Port(PortId(to as u8)), stamped: true }
             })
             .collect();

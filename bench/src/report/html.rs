@@ -81,7 +81,7 @@ fn head(report: &ChassisReport, totals: &Totals, title: &str) -> String {
         ),
         card(
             &format!("{} % lost", percent(totals.loss_ratio)),
-            &format!("{} of {} frames", count(totals.lost), count(totals.sent)),
+            &format!("{} of {} frames", count(totals.lost), count(totals.received.saturating_add(totals.lost))),
             match (totals.lost, totals.sent) {
                 (0, 0) => Mood::Plain,
                 (0, _) => Mood::Good,
@@ -209,7 +209,7 @@ fn ports(report: &ChassisReport, totals: &Totals) -> io::Result<String> {
     rows.push(rate_row("total", &totals.rx, &totals.tx, speed_sum));
     let rates = [caption("Rates, RX into the switch and TX out of it"), table(&heads, &rows, 1, true)].concat();
 
-    let note = "Sent is into the switch, received out of it on the same port; lost are frames sent from the port that came out nowhere. \
+    let note = "Sent is into the switch, received out of it on the same port; lost are frames that should have come out of the port and did not. \
                 L1 counts preamble, delimiter and gap (20 B a frame), L2 the frame with its FCS.";
     Ok(section("Ports", &[figure, frames, rates, paragraph(note)].concat()))
 }

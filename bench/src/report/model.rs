@@ -135,9 +135,9 @@ pub struct PortRow {
     pub sent: u64,
     /// Frames that came out of the switch on this port: its TX.
     pub received: u64,
-    /// Frames sent from this port that came out nowhere.
+    /// Frames that should have come out of this port and did not; a flooded frame is due on each port it floods to.
     pub lost: u64,
-    /// Drops the switch counted for frames of this port, by reason.
+    /// Drops the switch counted at this port, by reason: of frames that came in here or, with full queues, would have left here.
     pub drops: BTreeMap<String, u64>,
     /// Rate the plan asked for.
     pub offered_rate: Rate,
@@ -148,9 +148,9 @@ pub struct PortRow {
 }
 
 impl PortRow {
-    /// Lost share of the frames sent, 0.0 when none were.
+    /// Lost share of the frames due on this port, 0.0 when none were.
     pub fn loss_ratio(&self) -> f64 {
-        ratio(self.lost, self.sent)
+        ratio(self.lost, self.received.saturating_add(self.lost))
     }
 
     /// `tx_full 1,204, vlan_ingress 7`, the largest first; empty when nothing was dropped.
@@ -170,9 +170,9 @@ pub struct Totals {
     pub sent: u64,
     /// Frames out of the switch.
     pub received: u64,
-    /// Frames that came out nowhere.
+    /// Frames that did not come out where they should have.
     pub lost: u64,
-    /// `lost / sent`, 0.0 when nothing was sent.
+    /// `lost / (received + lost)`, 0.0 when nothing was due.
     pub loss_ratio: f64,
     /// Rate the plan asked for.
     pub offered_rate: Rate,
@@ -394,7 +394,7 @@ impl ChassisReport {
                 *total = total.saturating_add(*n);
             }
         }
-        totals.loss_ratio = ratio(totals.lost, totals.sent);
+        totals.loss_ratio = ratio(totals.lost, totals.received.saturating_add(totals.lost));
         totals
     }
 
@@ -433,7 +433,7 @@ impl ChassisReport {
             derived.push(Warning::LedgerNotBalanced { difference: self.ledger.difference() });
         }
         if totals.lost > 0 {
-            derived.push(Warning::FramesLost { lost: totals.lost, sent: totals.sent });
+            derived.push(Warning::FramesLost { lost: totals.lost, due: totals.received.saturating_add(totals.lost) });
         }
         if let Some(governor) = self.machine.governor.as_ref().filter(|governor| *governor != "performance") {
             derived.push(Warning::GovernorNotPerformance { governor: governor.clone() });

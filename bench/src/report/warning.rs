@@ -38,8 +38,8 @@ pub enum Warning {
     FramesLost {
         /// How many.
         lost: u64,
-        /// Of how many.
-        sent: u64,
+        /// Frames that should have come out.
+        due: u64,
     },
     /// The switch's own account is wrong: a bug in the switch.
     LedgerNotBalanced {
@@ -115,13 +115,13 @@ impl fmt::Display for Warning {
                 "no hugepages, so the buffers lie on ordinary pages and miss the TLB more often: \
                  reserve some with `sysctl vm.nr_hugepages=512` and measure again",
             ),
-            Self::FramesLost { lost, sent } => write!(
+            Self::FramesLost { lost, due } => write!(
                 f,
                 "{} of {} frames were lost ({} %), so this is not a throughput in the sense of RFC 2544: look for the reason among \
                  the drops, and lower the load until nothing is lost",
                 count(*lost),
-                count(*sent),
-                percent(ratio(*lost, *sent)),
+                count(*due),
+                percent(ratio(*lost, *due)),
             ),
             Self::LedgerNotBalanced { difference } => write!(
                 f,
