@@ -36,8 +36,11 @@ pub fn whom(payload: &[u8], len: usize, vid: Vid, tables: &Tables) -> Whom {
     let Ok(header) = Header::parse_prefix(payload, len) else {
         return Whom::Nobody(DropReason::MessageMalformed);
     };
-    if let Some(group) = header.final_destination.group_mac() {
-        return Whom::Group(group);
+    match header.final_destination.group_mac() {
+        // The switch must not send what it would not forward (IEEE 802.1Q table 8-1).
+        Some(group) if group.is_link_local() => return Whom::Nobody(DropReason::LinkLocal),
+        Some(group) => return Whom::Group(group),
+        None => {}
     }
     let (mac, named_by_sender) = match header.final_destination {
         Final::Mac(mac) => (Some(mac), true),
