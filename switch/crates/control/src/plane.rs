@@ -19,7 +19,7 @@ use sync::snapshot::{Publisher, Reader};
 use wire::arp::{Arp, Operation};
 use wire::ethernet::{self, EtherType, Frame, Tag};
 use wire::ip::Ipv6;
-use wire::message::{Final, Message, MessageType, Notice, NoticeReason};
+use wire::message::{self, Final, Message, MessageType, Notice, NoticeReason};
 use wire::nd::{NdMessage, NeighborDiscovery};
 use wire::{MacAddr, Tci, Vid};
 
@@ -317,7 +317,10 @@ impl Control {
                     self.counters.notices_limited += 1;
                     return;
                 }
-                let notice = Notice { reason: NoticeReason::FinalUnknown, final_destination: header.final_destination, offending: &start };
+                // What the message is, and nothing of the padding behind it.
+                let len = (message::HEADER_LEN + usize::from(header.body_len)).min(start.len());
+                let final_destination = header.final_destination;
+                let notice = Notice { reason: NoticeReason::FinalUnknown, final_destination, offending: &start[..len] };
                 self.send_message(port, vid, source, MessageType::Notice, &notice.encode());
                 self.counters.notices += 1;
             }
