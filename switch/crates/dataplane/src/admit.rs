@@ -46,18 +46,18 @@ pub fn parse(burst: &Burst, pool: &PoolCache, notes: &mut Notes) {
     for packet in packets.iter().take(PREFETCH_AHEAD) {
         pool.prefetch(packet);
     }
-    for (i, packet) in packets.iter().enumerate() {
+    for (i, ((packet, headers), verdict)) in packets.iter().zip(&mut notes.headers).zip(&mut notes.verdicts).enumerate() {
         if let Some(ahead) = packets.get(i + PREFETCH_AHEAD) {
             pool.prefetch(ahead);
         }
         match Headers::parse(pool.head(packet)) {
-            Some(headers) => {
-                notes.headers[i] = headers;
-                notes.verdicts[i] = None;
+            Some(parsed) => {
+                *headers = parsed;
+                *verdict = None;
             }
             None => {
-                notes.headers[i] = Headers::default();
-                notes.verdicts[i] = Some(Verdict::Drop(DropReason::Runt));
+                *headers = Headers::default();
+                *verdict = Some(Verdict::Drop(DropReason::Runt));
             }
         }
     }
@@ -74,9 +74,11 @@ pub fn admit(burst: &Burst, ingress: PortId, tables: &Tables, fdb: &Fdb, notes: 
     let own_vid = own_vlan.map_or(0, |vlan| (vlan.vid.get() as u64) << 48);
     let len_max = port.frame_len_max as usize;
     let (mut admitted_mask, mut plain) = (0u64, 0u64);
-    let packets = &burst[..burst.len().min(BURST_MAX)];
-    for (i, packet) in packets.iter().enumerate() {
-        let headers = &notes.headers[i];
+    let Notes { headers, admitted, src, dst, slots, verdicts, .. } = notes;
+    let found = admitted.iter_mut().zip(src.iter_mut()).zip(dst.iter_mut()).zip(slots.iter_mut());
+    for (i, (((packet, headers), verdict), (((admitted, src), dst), slots))) in
+        burst.iter().zip(headers.iter()).zip(verdicts.iter_mut()).zip(found).enumerate()
+    {
         let sound = (headers.src & 1 == 0)
             & (headers.src != 0)
             & (headers.src != own)
@@ -85,27 +87,26 @@ pub fn admit(burst: &Burst, ingress: PortId, tables: &Tables, fdb: &Fdb, notes: 
             & !headers.tagged
             & (own_vid != 0);
         let vid = if sound {
-            notes.admitted[i] = Admitted { vlan: port.pvid, tag: TagState::Untagged };
+            *admitted = Admitted { vlan: port.pvid, tag: TagState::Untagged };
             own_vid
         } else {
-            if notes.verdicts[i].is_some() {
+            if verdict.is_some() {
                 continue;
             }
             match classify(port, ingress, own, headers, packet.len(), tables) {
-                Ok(admitted) => {
-                    notes.admitted[i] = admitted;
-                    (tables.vlans[admitted.vlan as usize].vid.get() as u64) << 48
+                Ok(found) => {
+                    *admitted = found;
+                    (tables.vlans[found.vlan as usize].vid.get() as u64) << 48
                 }
                 Err(reason) => {
-                    notes.verdicts[i] = Some(Verdict::Drop(reason));
+                    *verdict = Some(Verdict::Drop(reason));
                     continue;
                 }
             }
         };
-        let (src, dst) = (headers.src | vid, headers.dst | vid);
-        notes.src[i] = src;
-        notes.dst[i] = dst;
-        notes.slots[i] = (fdb.slot(src), fdb.slot(dst));
+        *src = headers.src | vid;
+        *dst = headers.dst | vid;
+        *slots = (fdb.slot(*src), fdb.slot(*dst));
         admitted_mask |= 1 << i;
         let is_plain = (headers.dst & 1 == 0)
             & (headers.dst != own)

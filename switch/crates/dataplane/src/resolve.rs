@@ -25,21 +25,71 @@ use crate::verdict::{DropReason, PuntReason, Verdict};
 #[inline]
 pub fn resolve(burst: &Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
     for i in bits(notes.plain & notes.admitted_mask) {
-        let admitted = notes.admitted[i];
-        let vlan = &context.tables.vlans[admitted.vlan as usize];
-        // The one case that matters: known, elsewhere, and the port it is behind takes it.
-        notes.verdicts[i] = Some(match context.fdb.lookup_learned(notes.slots[i].1, notes.dst[i], context.tick) {
-            Some(port) if port != ingress && matches!(vlan.egress[port.index()], Egress::Untagged | Egress::Tagged) => {
-                Verdict::Forward(port)
-            }
-            _ => by_mac(context.fdb, context.tick, vlan, notes.dst[i], ingress),
-        });
+        let vlan = &context.tables.vlans[notes.admitted[i].vlan as usize];
+        notes.verdicts[i] = match known(i, vlan, ingress, notes, context) {
+            None => Some(by_mac(context.fdb, context.tick, vlan, notes.dst[i], ingress)),
+            forward => forward,
+        };
         note_tag(i, vlan, notes);
     }
     let others = notes.admitted_mask & !notes.plain;
     if others != 0 {
-        resolve_others(others, burst, ingress, notes, context);
+        let rest = resolve_lanes(others, burst, ingress, notes, context);
+        if rest != 0 {
+            resolve_others(rest, burst, ingress, notes, context);
+        }
     }
+}
+
+/// The one case that matters: the destination is known, elsewhere, and the port it is behind takes it. `None` says nothing.
+#[inline(always)]
+fn known(i: usize, vlan: &VlanTable, ingress: PortId, notes: &Notes, context: &Context<'_>) -> Option<Verdict> {
+    let port = context.fdb.lookup_learned(notes.slots[i].1, notes.dst[i], context.tick)?;
+    let takes = matches!(vlan.egress[port.index()], Egress::Untagged | Egress::Tagged);
+    (takes & (port != ingress)).then_some(Verdict::Forward(port))
+}
+
+/// The message and the IP lane where all is as it should be: a message to a known MAC, an IPv4 packet to a known neighbour.
+/// First whom each frame is for, then where that is: the lines of the FDB come in meanwhile. Returns the packets that are not like that.
+#[inline(never)]
+fn resolve_lanes(others: u64, burst: &Burst, ingress: PortId, notes: &mut Notes, context: &Context<'_>) -> u64 {
+    let tables = context.tables;
+    let own = tables.own_mac.raw();
+    let mut sure = 0u64;
+    for i in bits(others) {
+        let Headers { dst, ethertype, payload, .. } = notes.headers[i];
+        if dst != own {
+            continue;
+        }
+        let vid = tables.vlans[notes.admitted[i].vlan as usize].vid;
+        let Some(packet) = burst.get(i) else { continue };
+        let bytes = context.pool.head(packet).get(payload as usize..).unwrap_or_default();
+        let mac = if ethertype == EtherType::MESSAGE.0 && tables.lanes.message {
+            Header::final_mac(bytes, packet.len() - payload as usize)
+        } else if ethertype == EtherType::IPV4.0 && tables.lanes.ip {
+            neighbor(tables, vid, EtherType::IPV4, bytes)
+        } else {
+            None
+        };
+        if let Some(mac) = mac {
+            notes.dst[i] = mac.raw() | (vid.get() as u64) << 48;
+            notes.slots[i].1 = context.fdb.slot(notes.dst[i]);
+            sure |= 1 << i;
+        }
+    }
+    let mut rest = others & !sure;
+    for i in bits(sure) {
+        let vlan = &tables.vlans[notes.admitted[i].vlan as usize];
+        match known(i, vlan, ingress, notes, context) {
+            None => rest |= 1 << i, // Unknown, here, blocked: the long way tells which.
+            forward => {
+                notes.verdicts[i] = forward;
+                readdress(notes, i, notes.dst[i] & 0xffff_ffff_ffff);
+                note_tag(i, vlan, notes);
+            }
+        }
+    }
+    rest
 }
 
 /// Notes whether a packet that leaves by one port needs another tag.
@@ -66,7 +116,7 @@ enum Step {
     },
 }
 
-/// Groups, the message and the IP lane, and what interests control. First whom each frame is for, then where that is: the
+/// Groups, what interests control, and whatever is not plain in the lanes. First whom each frame is for, then where that is: the
 /// lines of the FDB come in meanwhile.
 #[inline(never)]
 fn resolve_others(others: u64, burst: &Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {

@@ -34,12 +34,14 @@ pub fn rewrite(burst: &mut Burst, notes: &mut Notes, context: &mut Context<'_>) 
 }
 
 /// Overwrites the destination address; `false` if the buffer is shared and there is none for a copy.
+#[inline]
 fn set_destination(pool: &mut PoolCache, packet: &mut Packet, dst: u64) -> bool {
-    if !own(pool, packet) {
+    if packet.is_shared() && !own(pool, packet) {
         return false;
     }
-    if let Some(start) = pool.bytes_mut(packet).and_then(|bytes| bytes.first_chunk_mut::<6>()) {
-        start.copy_from_slice(&dst.to_le_bytes()[..6]);
+    // Destination and the first two octets of the source in one word.
+    if let Some(word) = pool.bytes_mut(packet).and_then(|bytes| bytes.first_chunk_mut::<8>()) {
+        *word = (u64::from_le_bytes(*word) & 0xffff_0000_0000_0000 | dst).to_le_bytes();
     }
     true
 }
