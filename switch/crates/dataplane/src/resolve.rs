@@ -67,12 +67,12 @@ fn resolve_lanes(others: u64, burst: &Burst, ingress: PortId, notes: &mut Notes,
         let mac = if ethertype == EtherType::MESSAGE.0 && tables.lanes.message {
             Header::final_mac(bytes, packet.len() - payload as usize)
         } else if ethertype == EtherType::IPV4.0 && tables.lanes.ip {
-            neighbor(tables, vid, EtherType::IPV4, bytes)
+            neighbor(tables, vid, EtherType::IPV4, bytes).map(MacAddr::raw)
         } else {
             None
         };
         if let Some(mac) = mac {
-            notes.dst[i] = mac.raw() | (vid.get() as u64) << 48;
+            notes.dst[i] = mac | (vid.get() as u64) << 48;
             notes.slots[i].1 = context.fdb.slot(notes.dst[i]);
             sure |= 1 << i;
         }

@@ -278,14 +278,16 @@ impl Header {
         })
     }
 
-    /// The final destination of a sound message whose final destination is a MAC; `None` for all others, which
+    /// The final destination, in [raw](MacAddr::raw) form, of a sound message to a MAC; `None` for all others, which
     /// [`parse_prefix`](Self::parse_prefix) tells apart. For the hot path: most messages are like that.
     #[inline(always)]
-    pub fn final_mac(bytes: &[u8], len: usize) -> Option<MacAddr> {
+    pub fn final_mac(bytes: &[u8], len: usize) -> Option<u64> {
         let header = bytes.first_chunk::<HEADER_LEN>()?;
-        let body_len = usize::from(u16::from_be_bytes([header[6], header[7]]));
-        let sound = (header[0] == VERSION) & (header[2] == Final::MAC) & (HEADER_LEN + body_len <= len);
-        sound.then(|| MacAddr([header[8], header[9], header[10], header[11], header[12], header[13]]))
+        let [version, _, kind, _, _, _, high, low, rest @ ..] = header;
+        let body_len = usize::from(u16::from_be_bytes([*high, *low]));
+        let sound = (*version == VERSION) & (*kind == Final::MAC) & (HEADER_LEN + body_len <= len);
+        let [m0, m1, m2, m3, m4, m5, m6, m7, ..] = *rest;
+        sound.then_some(u64::from_le_bytes([m0, m1, m2, m3, m4, m5, m6, m7]) & 0xffff_ffff_ffff)
     }
 
     /// The header as bytes.
@@ -522,7 +524,7 @@ mod tests {
                 let mut bytes = header.emit().to_vec();
                 bytes.truncate(len);
                 let expected = Header::parse_prefix(&bytes, len).ok().and_then(|header| match header.final_destination {
-                    Final::Mac(mac) => Some(mac),
+                    Final::Mac(mac) => Some(mac.raw()),
                     _ => None,
                 });
                 assert_eq!(Header::final_mac(&bytes, len), expected, "{final_destination:?} {body_len} {len}");
