@@ -1,2 +1,24 @@
-//! Placeholder.
-fn main() {}
+//! `bladeswitch`: the switch blade as a program. A table of contents; each command is a file in `cli`.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod explain;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let Cli { log, command } = Cli::parse();
+    cli::log::start(log.as_deref());
+    let done = match command {
+        Command::Run(args) => cli::run::run(&args),
+        Command::Check(args) => cli::check::check(&args),
+        Command::Replay(args) => cli::replay::replay(args),
+        Command::Explain(args) => cli::explain::explain(args),
+        Command::Show(args) => cli::show::show(&args),
+        Command::Flush(args) => cli::show::flush(&args),
+    };
+    done.unwrap_or_else(|failure| failure.report())
+}

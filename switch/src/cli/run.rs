@@ -1,0 +1,149 @@
+//! `run`: the switch in real time, until it is told to stop.
+
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bladeswitch::{Running, assembly};
+use control::config::{Config, PortKind};
+use control::{api, show};
+use port::clock::TscClock;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::check::summary;
+use super::{Done, Failure, complain, load, print};
+
+/// How often the devices are asked for news.
+const DEVICES_PERIOD: Duration = Duration::from_secs(1);
+/// The longest `--duration`, in seconds: a year.
+const DURATION_S_MAX: f64 = 366.0 * 86_400.0;
+
+/// What was typed.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration, in TOML
+    config: PathBuf,
+    /// Stop after so many seconds
+    #[arg(long, value_name = "S", value_parser = duration)]
+    duration: Option<Duration>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let seconds: Option<f64> = text.parse().ok().filter(|seconds| (0.0..=DURATION_S_MAX).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| format!("expected seconds, 0 to {DURATION_S_MAX}"))
+}
+
+/// Runs the switch; at the end says what it did and whether every frame is accounted for.
+pub fn run(args: &Args) -> Done {
+    let config = load(&args.config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::other)?;
+    // From here on a signal is a wish to end well, also while the switch is being put together.
+    let mut signals = runtime.block_on(async { Signals::new() }).map_err(|error| Failure::other(format!("signals: {error}")))?;
+    let listening = config.switch.api.as_deref().map(api::listen).transpose().map_err(Failure::input)?;
+    let (ports, far_ends) = assembly::open_ports(&config).map_err(Failure::input)?;
+    let mempool = assembly::mempool(&config).map_err(|error| Failure::other(format!("packet pool: {error}")))?;
+
+    let switch = assembly::build(&config, ports, &mempool, seed());
+    let started = switch.start(&config.switch.cores, config.switch.idle, TscClock::new());
+    let mut running = started.map_err(|error| Failure::other(format!("threads: {error}")))?;
+    let server = listening.map(|listening| listening.serve(running.shared_control())).transpose();
+    let server = server.map_err(|error| Failure::other(format!("API: {error}")))?;
+
+    let shown = show::ports(&running.control());
+    print(&format!(
+        "{}\npacket pool: {} buffers on {}\n\n{}\n",
+        summary(&config),
+        mempool.buffers(),
+        mempool.pages(),
+        super::show::ports(&shown)
+    ))?;
+    warn(&config);
+    print(&match &server {
+        Some(server) => format!("running; `bladeswitch show ports --socket {}` asks it\n", server.path().display()),
+        None => "running; nobody can ask it: switch.api is not set\n".to_owned(),
+    })?;
+
+    let why = runtime.block_on(wait(&mut signals, args.duration, &running));
+    drop(server);
+    running.stop();
+    drop(far_ends); // Until here: a memory port whose far end is gone would be another switch.
+    finish(&running, &why)
+}
+
+/// The hash of the FDB differs from run to run, so that nobody can choose addresses that collide.
+fn seed() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+fn warn(config: &Config) {
+    if config.ports.iter().all(|port| port.spec.kind == PortKind::Memory) {
+        complain(
+            "warning",
+            "all ports are `memory:` and nobody is at their other ends: no frame comes in, and what is sent waits for nobody. Memory \
+             ports are for programs that embed the switch; for files use pcap:FILE, for tests `bladeswitch replay`",
+        );
+    }
+}
+
+/// What may end a run.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+}
+
+/// Waits for the end, and tells meanwhile what devices complain about.
+async fn wait(signals: &mut Signals, duration: Option<Duration>, running: &Running) -> String {
+    let over = async {
+        match duration {
+            Some(duration) => tokio::time::sleep(duration).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = signals.interrupt.recv() => "SIGINT".to_owned(),
+        _ = signals.terminate.recv() => "SIGTERM".to_owned(),
+        () = over => format!("{} s are over", duration.unwrap_or_default().as_secs_f64()),
+        () = watch(running) => unreachable!("it watches without end"),
+    }
+}
+
+async fn watch(running: &Running) {
+    let mut period = tokio::time::interval(DEVICES_PERIOD);
+    let mut told: Vec<usize> = Vec::new();
+    loop {
+        period.tick().await;
+        let control = running.control();
+        told.resize(control.devices().len(), 0);
+        for ((device, port), told) in control.devices().iter().zip(&control.config().ports).zip(&mut told) {
+            let errors = device.errors();
+            for error in errors.iter().skip(*told) {
+                tracing::warn!(port = port.name, "{error}");
+            }
+            *told = errors.len();
+        }
+    }
+}
+
+fn finish(running: &Running, why: &str) -> Done {
+    let control = running.control();
+    let ports = show::ports(&control);
+    let drops = show::drops(&control);
+    let ledger = show::ledger(&control);
+    let dropped = if drops.total > 0 { format!("{}\n", super::show::drops(&drops)) } else { String::new() };
+    print(&format!("\nstopped: {why}\n\n{}\n{dropped}{}\n", super::show::ports(&ports), ledger.line))?;
+    let open = ledger.ports.iter().filter(|port| port.open_in != 0 || port.open_out != 0);
+    let open: Vec<&str> = open.map(|port| port.port.as_str()).collect();
+    if !ledger.balanced || !open.is_empty() {
+        let ports = if open.is_empty() { String::new() } else { format!(" (ports: {})", open.join(", ")) };
+        return Err(Failure::other(format!("frames are not accounted for: this is a defect of the switch{ports}")));
+    }
+    Ok(ExitCode::SUCCESS)
+}
