@@ -131,7 +131,8 @@ pub fn explain(request: &Request) -> Result<Explanation, String> {
 
     let config = &bench.config;
     let shown = |changes: &dyn Fn(&[u8]) -> Vec<String>, frames: &[(PortId, Vec<u8>)]| -> Vec<Sent> {
-        let sent = |(port, bytes): &(PortId, Vec<u8>)| Sent { port: name(config, *port), frame: show_frame(bytes), changes: changes(bytes) };
+        let sent =
+            |(port, bytes): &(PortId, Vec<u8>)| Sent { port: name(config, *port), frame: show_frame(bytes), changes: changes(bytes) };
         frames.iter().map(sent).collect()
     };
     let sent = shown(&|bytes| words::changes(frame, bytes), &sent);

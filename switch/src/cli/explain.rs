@@ -72,7 +72,8 @@ impl FromStr for Station {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (port, station) = text.split_once('=').ok_or("expected PORT=MAC[@VLAN], such as blade2=02:00:00:00:00:02@10")?;
         let (mac, vlan) = station.split_once('@').map_or((station, None), |(mac, vlan)| (mac, Some(vlan)));
-        let vlan = vlan.map(|vlan| vlan.parse().ok().and_then(Vid::new).ok_or_else(|| format!("VLAN {vlan} does not exist: expected 1 to 4094")));
+        let vlan =
+            vlan.map(|vlan| vlan.parse().ok().and_then(Vid::new).ok_or_else(|| format!("VLAN {vlan} does not exist: expected 1 to 4094")));
         let mac = mac.parse().map_err(|error: wire::mac::MacAddrParseError| error.to_string())?;
         Ok(Station { port: port.to_owned(), mac, vlan: vlan.transpose()? })
     }
@@ -83,7 +84,11 @@ pub fn explain(args: Args) -> Done {
     let config = load(&args.config)?;
     let request = request(config, &args)?;
     let explanation = tell(&request).map_err(Failure::input)?;
-    if args.json { print_json(&explanation)? } else { print(&text(&explanation))? }
+    if args.json {
+        print_json(&explanation)?
+    } else {
+        print(&text(&explanation))?
+    }
     Ok(ExitCode::SUCCESS)
 }
 

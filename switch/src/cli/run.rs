@@ -46,12 +46,12 @@ pub fn run(args: &Args) -> Done {
     let mempool = assembly::mempool(&config).map_err(|error| Failure::other(format!("packet pool: {error}")))?;
 
     let switch = assembly::build(&config, ports, &mempool, seed());
+    let shown = show::ports(&switch.control);
     let started = switch.start(&config.switch.cores, config.switch.idle, TscClock::new());
     let mut running = started.map_err(|error| Failure::other(format!("threads: {error}")))?;
     let server = listening.map(|listening| listening.serve(running.shared_control())).transpose();
     let server = server.map_err(|error| Failure::other(format!("API: {error}")))?;
 
-    let shown = show::ports(&running.control());
     print(&format!(
         "{}\npacket pool: {} buffers on {}\n\n{}\n",
         summary(&config),

@@ -114,7 +114,19 @@ fn read<T: DeserializeOwned>(answer: &str) -> Result<T, Failure> {
 /// Ports: state, VLANs, frames and bytes.
 pub fn ports(shown: &show::Ports) -> String {
     let heads = [
-        ">id", "name", "place", ">speed", "VLAN", "link", "state", ">rx frames", ">rx bytes", ">tx frames", ">tx bytes", ">drops", "device",
+        ">id",
+        "name",
+        "place",
+        ">speed",
+        "VLAN",
+        "link",
+        "state",
+        ">rx frames",
+        ">rx bytes",
+        ">tx frames",
+        ">tx bytes",
+        ">drops",
+        "device",
     ];
     let row = |port: &show::Port| {
         let speed = Speed::from_bits_per_second(port.speed_bps).map_or_else(|| port.speed_bps.to_string(), |speed| speed.to_string());
@@ -241,7 +253,17 @@ fn ledger(shown: &show::LedgerShown) -> String {
         row
     };
     let heads = [
-        "port", ">rx", ">+ copies", ">= queued", ">+ punted", ">+ dropped", ">+ in hand", ">to tx", ">+ injected", ">= sent", ">+ dropped",
+        "port",
+        ">rx",
+        ">+ copies",
+        ">= queued",
+        ">+ punted",
+        ">+ dropped",
+        ">+ in hand",
+        ">to tx",
+        ">+ injected",
+        ">= sent",
+        ">+ dropped",
         ">+ in hand",
     ];
     let mut text = table(&heads, shown.ports.iter().map(row));
@@ -265,10 +287,8 @@ fn workers(shown: &show::Workers) -> String {
         let fdb = &worker.fdb;
         let [entries, learned, moved, aged, evicted, refused] =
             [fdb.entries, fdb.learned, fdb.moved, fdb.aged, fdb.evicted, fdb.refused].map(count);
-        let _ = writeln!(
-            text,
-            "  FDB: {entries} entries, {learned} learned, {moved} moved, {aged} aged, {evicted} evicted, {refused} refused"
-        );
+        let _ =
+            writeln!(text, "  FDB: {entries} entries, {learned} learned, {moved} moved, {aged} aged, {evicted} evicted, {refused} refused");
         if worker.events_lost > 0 {
             let _ = writeln!(text, "  {} events lost: control was behind", count(worker.events_lost));
         }
@@ -300,13 +320,7 @@ fn workers(shown: &show::Workers) -> String {
 /// The table an operator needs. The timed turns alone: the others cost the same, but nobody looked.
 fn phases(phases: &[show::PhaseShown]) -> String {
     let row = |phase: &show::PhaseShown| {
-        vec![
-            phase.phase.clone(),
-            count(phase.calls),
-            count(phase.packets),
-            tenths(phase.packets_per_call),
-            tenths(phase.cycles_per_packet),
-        ]
+        vec![phase.phase.clone(), count(phase.calls), count(phase.packets), tenths(phase.packets_per_call), tenths(phase.cycles_per_packet)]
     };
     let ticks: u64 = phases.iter().map(|phase| phase.ticks).sum();
     // Every packet is received once; the phases before a drop see it, those after do not.

@@ -171,7 +171,8 @@ impl Story<'_> {
             });
         }
         let dst = MacAddr::from_raw(found.headers.dst);
-        if found.is_readdressed && dst != asked {
+        // A message that names a MAC has said it already.
+        if found.is_readdressed && dst != asked && !lines.iter().any(|line| line.ends_with(&dst.to_string())) {
             lines.push(format!("that is {dst}"));
         }
         lines.push(match found.verdict {
@@ -218,7 +219,8 @@ impl Story<'_> {
             lines.push(format!("{} dropped at {}: {}: {meaning}", count(drop.count as usize, "frame"), drop.port, drop.reason));
         }
         if let (Some(Verdict::Flood), Some(vid)) = (self.trace.verdict(), self.vid()) {
-            let others = self.config.ports.iter().enumerate().filter(|(index, port)| *index != self.port.index() && port.vlan.contains(vid));
+            let others =
+                self.config.ports.iter().enumerate().filter(|(index, port)| *index != self.port.index() && port.vlan.contains(vid));
             let left_out = others.filter(|(_, port)| self.sent.iter().all(|sent| sent.port != port.name));
             lines.extend(left_out.map(|(_, port)| match (port.enabled, port.flood) {
                 (false, _) => format!("not to {}: it is switched off (enabled = false)", port.name),
