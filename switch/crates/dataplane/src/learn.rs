@@ -7,7 +7,7 @@ use port::{BURST_MAX, PortId};
 use wire::MacAddr;
 
 use crate::event::{Event, FdbUpdate};
-use crate::fdb::{Key, Learned};
+use crate::fdb::{Key, Kind, Learned};
 use crate::pipeline::{Context, Notes, bits};
 use crate::verdict::{DropReason, Verdict};
 
@@ -18,7 +18,7 @@ pub type Updates = ArrayVec<FdbUpdate, BURST_MAX>;
 #[inline]
 pub fn learn(ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
     if !context.tables.ports[ingress.index()].learning {
-        return;
+        return refuse_blackholes(notes, context);
     }
     let mut last = 0; // No key is 0: VLANs begin at 1.
     for i in bits(notes.admitted_mask) {
@@ -33,6 +33,17 @@ pub fn learn(ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
             if learned == Learned::Blackhole {
                 last = 0; // The next frame of this station is dropped as well.
             }
+        }
+    }
+}
+
+/// Where nothing is learned, frames from a blackhole are dropped all the same.
+#[inline(never)]
+fn refuse_blackholes(notes: &mut Notes, context: &Context<'_>) {
+    for i in bits(notes.admitted_mask) {
+        if context.fdb.lookup(notes.src[i], context.tick).is_some_and(|found| found.kind == Kind::Blackhole) {
+            notes.verdicts[i] = Some(Verdict::Drop(DropReason::Blackhole));
+            notes.admitted_mask &= !(1 << i);
         }
     }
 }
