@@ -6,11 +6,12 @@
 use arrayvec::ArrayVec;
 use port::{BURST_MAX, Burst, PortId};
 use wire::arp::{Arp, Operation};
-use wire::ethernet::EtherType;
+use wire::ethernet::{EtherType, HEADER_LEN};
 use wire::headers::Headers;
 use wire::ip::{Ipv6, Protocol};
 use wire::message::{Header, MAX_OFFENDING_LEN, MessageType};
 use wire::nd::{NdMessage, NeighborDiscovery};
+use wire::vlan::TAG_LEN;
 use wire::{MacAddr, Vid};
 
 use crate::admit::TagState;
@@ -58,7 +59,7 @@ fn resolve_lanes(others: u64, burst: &Burst, ingress: PortId, notes: &mut Notes,
     let mut sure = 0u64;
     for i in bits(others) {
         let Headers { dst, ethertype, payload, .. } = notes.headers[i];
-        if dst != own {
+        if dst != own || has_payload_tags(payload, notes.admitted[i].tag) {
             continue;
         }
         let vid = tables.vlans[notes.admitted[i].vlan as usize].vid;
@@ -97,9 +98,18 @@ fn resolve_lanes(others: u64, burst: &Burst, ingress: PortId, notes: &mut Notes,
 fn note_tag(i: usize, vlan: &VlanTable, notes: &mut Notes) {
     if let Some(Verdict::Forward(port)) = notes.verdicts[i] {
         let tagged = vlan.egress[port.index()] == Egress::Tagged;
-        let differs = tagged != (notes.admitted[i].tag == TagState::Tagged);
+        let tag = notes.admitted[i].tag;
+        // A priority tag stays on nowhere: it becomes the VLAN's, or goes (IEEE 802.1Q §6.9).
+        let differs = (tagged != (tag == TagState::Tagged)) | (tag == TagState::Priority);
         notes.retagged |= (differs as u64) << i;
     }
+}
+
+/// Has the frame, whose payload begins at `payload`, tags beside the one of its VLAN? They are payload, and so is what is behind
+/// them: a customer's addresses in a tunnel are not those of the tunnel's VLAN.
+#[inline(always)]
+fn has_payload_tags(payload: u8, tag: TagState) -> bool {
+    payload as usize != HEADER_LEN + if tag == TagState::Untagged { 0 } else { TAG_LEN }
 }
 
 /// What is left to do for a frame once it is known whom it is for.
@@ -181,10 +191,11 @@ fn whom(i: usize, burst: &Burst, notes: &mut Notes, context: &Context<'_>) -> St
     let payload = frame.get(headers.payload as usize..).unwrap_or_default();
     let payload_len = burst[i].len() - headers.payload as usize;
     let to_us = headers.dst == tables.own_mac.raw();
-    let ethertype = EtherType(headers.ethertype);
+    let payload_tags = has_payload_tags(headers.payload, notes.admitted[i].tag);
+    let ethertype = if payload_tags { EtherType::QINQ } else { EtherType(headers.ethertype) };
 
     if ethertype == EtherType::ARP || ethertype == EtherType::IPV6 {
-        match interest(tables, vlan.vid, &headers, payload) {
+        match interest(tables, vlan.vid, ethertype, &headers, payload) {
             Some(Interest::Punt(reason)) => return Step::Done(Verdict::Punt(reason)),
             Some(Interest::Copy(reason)) => notes.control_copies.push((i as u8, reason)),
             None => {}
@@ -247,15 +258,17 @@ enum Interest {
 }
 
 /// What control wants of ARP and neighbour discovery.
-fn interest(tables: &Tables, vid: Vid, headers: &Headers, payload: &[u8]) -> Option<Interest> {
+fn interest(tables: &Tables, vid: Vid, ethertype: EtherType, headers: &Headers, payload: &[u8]) -> Option<Interest> {
     let lanes = &tables.lanes;
-    match EtherType(headers.ethertype) {
+    match ethertype {
         EtherType::ARP if lanes.learn_neighbors || lanes.answer_arp => {
             let arp = Arp::parse(payload)?;
             // A request for an address we know is answered for its owner and goes no further; unless the owner itself asks
-            // (an announcement), which everybody should hear.
+            // (an announcement), which everybody should hear, or only the owner is asked: whether it is still there is
+            // for it to say (RFC 1122 §2.3.2.1).
             let known = tables.neighbors.v4(vid, arp.target_ip).filter(|&mac| mac != arp.sender_mac);
-            if lanes.answer_arp && arp.operation == Operation::Request && known.is_some() && arp.sender_ip != arp.target_ip {
+            let asks_all = arp.operation == Operation::Request && headers.dst & 1 != 0;
+            if lanes.answer_arp && asks_all && known.is_some() && arp.sender_ip != arp.target_ip {
                 return Some(Interest::Punt(PuntReason::ArpAnswer));
             }
             lanes.learn_neighbors.then_some(Interest::Copy(PuntReason::ArpLearn))

@@ -176,7 +176,7 @@ fn flood(packet: Packet, i: usize, ingress: PortId, notes: &Notes, context: &mut
     }
     counters.copies += (untagged + tagged) as u64 - 1;
 
-    // Ports that send the frame as it came share it; the others share a copy.
+    // Ports that send the frame as it came (but for a priority tag) share it; the others share a copy.
     let as_it_came = admitted.tag == TagState::Tagged;
     let (same, other) = if as_it_came { (tagged, untagged) } else { (untagged, tagged) };
     let copy = match (same, other) {
@@ -189,8 +189,14 @@ fn flood(packet: Packet, i: usize, ingress: PortId, notes: &Notes, context: &mut
         Some(None) if same == 0 => (None, Some(packet)),
         Some(copy) => (Some(packet), copy),
     };
-    if let Some(packet) = original {
-        spread(packet, as_it_came, same, spared, ingress, admitted.vlan as usize, context);
+    if let Some(mut packet) = original {
+        // A priority tag goes: nobody else holds the original, so there is nothing to be copied for that.
+        if retag(context.pool, &mut packet, admitted.tag, as_it_came, vlan.vid) {
+            spread(packet, as_it_came, same, spared, ingress, admitted.vlan as usize, context);
+        } else {
+            context.pool.free(packet);
+            context.counters[ingress.index()].drops[DropReason::NoBuffer as usize] += same as u64;
+        }
     }
     if other > 0 {
         let ready = changed.and_then(|mut packet| {
