@@ -334,8 +334,8 @@ pub struct PortLedger {
 
 /// The ledger, in total and per port.
 pub fn ledger(control: &Control) -> LedgerShown {
-    let Ledger { rx, copies, injected, tx, dropped, punted, held } = steady_ledger(control);
-    let ledger = Ledger { rx, copies, injected, tx, dropped, punted, held };
+    let ledger = steady_ledger(control);
+    let Ledger { rx, copies, injected, tx, dropped, punted, held } = ledger;
     let ports = control.config().ports.iter().enumerate().map(|(index, port)| {
         let counters = control.port_counters(PortId(index as u8));
         let dropped_out = DropReason::ALL.iter().filter(|reason| reason.is_at_queue()).map(|&reason| counters.dropped(reason)).sum();
