@@ -29,7 +29,7 @@ use port::PortId;
 pub struct Cli {
     /// What to log to stderr: error, warn, info, debug, trace, or a filter such as `control=debug` [default: info on a terminal,
     /// else warn; RUST_LOG is heeded]
-    #[arg(long, global = true, value_name = "FILTER")]
+    #[arg(long, global = true, value_name = "FILTER", value_parser = log::filter)]
     pub log: Option<String>,
     /// What to do.
     #[command(subcommand)]

@@ -80,6 +80,8 @@ fn tags_are_pushed_and_popped_in_words() {
     let refused = ask(chassis(), 0, tagged, &[]);
     assert_eq!(refused.reason, Some("vlan-ingress"));
     assert_eq!(refused.steps.last().unwrap().phase, "admit");
+    let priority = ask(chassis(), 0, [&frame(MacAddr::BROADCAST, A)[..12], &[0x81, 0, 0x60, 0], &[7; 44]].concat(), &[]);
+    assert_eq!(lines(&priority, "rewrite"), "priority tag popped; 4 bytes of padding added, since a frame has at least 60");
 }
 
 #[test]
