@@ -137,7 +137,10 @@ fn run_worker(mut worker: Worker, clock: &TscClock, idle: Idle, stop: &AtomicBoo
             sleep = SLEEP_MIN;
         } else {
             std::hint::spin_loop();
-            if idle == Idle::Adaptive && now.since(*quiet_since.get_or_insert(now)) > QUIET {
+            // While the FDB is being shown the worker stays awake: a part goes out at each housekeeping.
+            if worker.is_showing() {
+                worker.housekeep(now);
+            } else if idle == Idle::Adaptive && now.since(*quiet_since.get_or_insert(now)) > QUIET {
                 worker.housekeep(now);
                 std::thread::park_timeout(sleep);
                 sleep = (sleep * 2).min(SLEEP_MAX);

@@ -8,7 +8,6 @@ use std::net::IpAddr;
 
 use dataplane::neighbor::Neighbors;
 use port::{Nanos, PortId};
-use serde::Serialize;
 use wire::{MacAddr, Vid};
 
 /// What is known of one IP address.
@@ -22,23 +21,6 @@ pub struct Neighbor {
     pub seen: Option<Nanos>,
     /// It has called itself a router (RFC 4861 §4.4).
     pub router: bool,
-}
-
-/// An entry as shown to people.
-#[derive(Clone, Debug, Serialize)]
-pub struct NeighborRecord {
-    /// VLAN.
-    pub vlan: Vid,
-    /// IP address.
-    pub ip: IpAddr,
-    /// Who has it.
-    pub mac: MacAddr,
-    /// Name of the port, if known.
-    pub port: Option<String>,
-    /// `static` or `learned`.
-    pub kind: &'static str,
-    /// Milliseconds since it was last heard.
-    pub age_ms: Option<u64>,
 }
 
 /// What hearing an address changed.

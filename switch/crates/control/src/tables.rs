@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dataplane::neighbor::Neighbors;
-use dataplane::tables::{Lanes, Member, NO_VLAN, PortState, PortTable, TagMode, Tables, VlanTable};
+use dataplane::tables::{Lanes, Member, NO_VLAN, PortState, PortTable, Tables, TagMode, VlanTable};
 use port::{LinkState, PortId};
 use wire::Vid;
 
