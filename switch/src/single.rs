@@ -51,7 +51,7 @@ pub(crate) fn settle<O: Observer>(workers: &mut [Worker], control: &mut Control,
     loop {
         let mut done = 0;
         for worker in workers.iter_mut() {
-            done += worker.poll_once(now, observer);
+            done += worker.turn(now, observer);
         }
         done += control.poll(now);
         if done == 0 {
