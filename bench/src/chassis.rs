@@ -166,7 +166,8 @@ pub fn run(args: &Args) -> Result<ChassisReport, ChassisError> {
         (false, true) => 2,
         (false, false) => 3,
     };
-    let mut engine = Engine::new(far, plan, mempool.cache(), directions.len(), direction, sampling);
+    let pool = mempool.cache_of(mempool.buffers() as usize / 2);
+    let mut engine = Engine::new(far, plan, pool, directions.len(), direction, sampling);
     engine.introduce(&stations.introductions(), || clock.now());
 
     let duration = Nanos((args.duration * 1e9) as u64);
