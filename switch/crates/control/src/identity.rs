@@ -1,7 +1,7 @@
 //! Identities: which MAC and IP addresses the blade in each slot has.
 //!
 //! Known from the configuration and from what ARP and neighbour discovery tell of the port a blade is on; advertised to the
-//! other blades when they change and on request [10][25][60]. Left for later: DHCP and hello messages as sources.
+//! other blades when they change and on request (paragraphs 10, 25, 60). Left for later: DHCP and hello messages as sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

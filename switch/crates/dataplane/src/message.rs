@@ -1,8 +1,8 @@
 //! The message lane: FIG. 5 to 7 of the patent document.
 //!
-//! A message whose initial destination is the switch's own address is acquired [48]; its final destination is resolved, a MAC
-//! through the FDB, an IP address through the neighbor table; the initial destination is overwritten with it [48], so that afterwards both
-//! are the same [49]; and it goes out. Messages that are not for the switch are bridged like any frame.
+//! A message whose initial destination is the switch's own address is acquired (paragraph 48); its final destination is resolved, a MAC
+//! through the FDB, an IP address through the neighbor table; the initial destination is overwritten with it (48), so that afterwards both
+//! are the same (49); and it goes out. Messages that are not for the switch are bridged like any frame.
 
 use wire::message::{Final, Header, MessageType};
 use wire::{MacAddr, Vid};
@@ -21,7 +21,7 @@ pub enum Whom {
         /// table vouches for is there, only silent, and is looked for as any bridge would.
         named_by_sender: bool,
     },
-    /// Everybody who listens to this group address [55].
+    /// Everybody who listens to this group address (paragraph 55).
     Group(MacAddr),
     /// The switch itself.
     Switch,
