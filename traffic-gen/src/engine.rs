@@ -12,14 +12,17 @@
 //! **Latency** is from the moment a frame is handed to the switch (its last bit has arrived there) to the moment its last bit has left
 //! on the wire. The loop looks at each port once a turn, so a latency is known to within a turn's time, which is reported.
 
-use std::collections::VecDeque;
-
 use hdrhistogram::Histogram;
 use port::wrap::link::{FCS_LEN, GAP_LEN, OVERHEAD_LEN, PREAMBLE_LEN};
-use port::{Burst, Nanos, Packet, PoolCache, Port, PortId, RxQueue, TxQueue};
+use port::{Burst, Nanos, PoolCache, Port, PortId, RxQueue, TxQueue};
 
-use crate::plan::{Plan, PlannedFrame, Target};
+use crate::plan::{Plan, Target};
 use crate::stamp::Stamp;
+
+mod stock;
+
+pub use stock::CHECKED;
+use stock::Stock;
 
 /// A frame later than this is missed.
 pub const LATE_MAX: Nanos = Nanos(200_000);
@@ -27,6 +30,10 @@ pub const LATE_MAX: Nanos = Nanos(200_000);
 const BURST: usize = 32;
 /// Longest latency that is told apart, ns.
 const LATENCY_MAX_NS: u64 = 10_000_000_000;
+/// Longest latency of the timeline, ns, in two digits: it is copied at each report of progress.
+const RECENT_MAX_NS: u64 = 100_000_000;
+/// Frames of the plan ahead that are asked for while one is sent.
+const AHEAD: usize = 4;
 
 /// What happened on one port.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,6 +60,8 @@ pub struct PortResult {
     pub misdelivered: u64,
     /// Frames whose sequence number was behind one seen before.
     pub reordered: u64,
+    /// Frames that came out changed: of one in so many ([`CHECKED`]) all bytes are compared.
+    pub corrupted: u64,
 }
 
 /// Progress at some moment.
@@ -91,16 +100,19 @@ struct Lane {
     id: PortId,
     tx: Box<dyn TxQueue>,
     rx: Box<dyn RxQueue>,
-    /// The frames and how long each takes of the plan, in ps.
-    frames: Vec<(PlannedFrame, u64)>,
+    /// Numbers of the frames in the stock, in the order they are sent.
+    frames: Vec<u32>,
     next: usize,
-    /// When the next frame is due, in ps.
-    due_ps: u64,
+    /// Bytes of the wire that the frames before the next one take: it is due when the plan's rate has carried so many.
+    before: u64,
+    /// Bytes of the wire a nanosecond carries at the plan's rate.
+    plan_rate: f64,
     /// ps a byte takes on the wire.
     byte_ps: u64,
     /// When the wire out of the switch is free, in ps.
     free_ps: u64,
-    fetched: VecDeque<Packet>,
+    /// What has been fetched and has not left yet.
+    fetched: Burst,
     /// Nothing waited when we last looked.
     idle: bool,
     burst: Burst,
@@ -114,6 +126,7 @@ struct Lane {
 /// One chassis' worth of wires.
 pub struct Engine {
     lanes: Vec<Lane>,
+    stock: Stock,
     pool: PoolCache,
     /// `directions[from][to]`: index of the histogram.
     directions: Vec<Vec<usize>>,
@@ -128,8 +141,14 @@ pub struct Engine {
     measuring: bool,
 }
 
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3).expect("1 ns to 10 s in three digits")
+fn histogram(max_ns: u64, digits: u8) -> Histogram<u64> {
+    Histogram::new_with_bounds(1, max_ns, digits).expect("1 ns to some seconds in a few digits")
+}
+
+/// The stream of a pair of ports.
+#[inline(always)]
+fn stream(from: PortId, to: PortId) -> u16 {
+    u16::from(from.0) << 8 | u16::from(to.0)
 }
 
 impl Engine {
@@ -148,41 +167,39 @@ impl Engine {
         assert_eq!(ports.len(), plan.ports.len(), "a plan for each port");
         let count = ports.len();
         let ids = || (0..count).map(|id| PortId(id as u8));
+        let mut stock = Stock::new();
         let lanes = ports
             .into_iter()
             .zip(plan.ports)
             .zip(ids())
-            .map(|((mut port, plan), id)| {
-                let ps = |frame: &PlannedFrame| {
-                    ((frame.bytes.len() as u64 + OVERHEAD_LEN) as f64 * 8e12 / plan.rate_bps.max(1.0)).round() as u64
-                };
-                Lane {
-                    id,
-                    tx: port.tx.remove(0),
-                    rx: port.rx.remove(0),
-                    frames: plan.frames.iter().map(|frame| (frame.clone(), ps(frame))).collect(),
-                    next: 0,
-                    due_ps: 0,
-                    byte_ps: 8_000_000_000_000 / plan.line_bps,
-                    free_ps: 0,
-                    fetched: VecDeque::new(),
-                    idle: true,
-                    burst: Burst::new(),
-                    sequence: vec![0; count],
-                    expect: vec![0; count],
-                    result: PortResult::default(),
-                }
+            .map(|((mut port, plan), id)| Lane {
+                id,
+                tx: port.tx.remove(0),
+                rx: port.rx.remove(0),
+                frames: plan.frames.iter().map(|frame| stock.add(frame)).collect(),
+                next: 0,
+                before: 0,
+                plan_rate: plan.rate_bps / 8e9,
+                byte_ps: 8_000_000_000_000 / plan.line_bps,
+                free_ps: 0,
+                fetched: Burst::new(),
+                idle: true,
+                burst: Burst::new(),
+                sequence: vec![0; count],
+                expect: vec![0; count],
+                result: PortResult::default(),
             })
             .collect();
         Engine {
             lanes,
+            stock,
             pool,
             expected: vec![0; count],
             directions: ids().map(|from| ids().map(|to| direction(from, to)).collect()).collect(),
-            latency: (0..directions).map(|_| histogram()).collect(),
-            recent: (0..directions).map(|_| histogram()).collect(),
-            lateness: histogram(),
-            turn: histogram(),
+            latency: (0..directions).map(|_| histogram(LATENCY_MAX_NS, 3)).collect(),
+            recent: (0..directions).map(|_| histogram(RECENT_MAX_NS, 2)).collect(),
+            lateness: histogram(LATENCY_MAX_NS, 3),
+            turn: histogram(LATENCY_MAX_NS, 3),
             sampling: sampling.max(1),
             countdown: 1,
             measuring: false,
@@ -222,17 +239,12 @@ impl Engine {
         clock: impl Fn() -> Nanos,
         mut progress: impl FnMut(Progress) -> bool,
     ) -> RunResult {
-        let start = clock();
-        for lane in &mut self.lanes {
-            lane.due_ps = start.0 * 1000;
-        }
         self.measuring = true;
+        let start = clock();
+        self.lanes.iter_mut().for_each(|lane| lane.before = 0);
         let (mut now, mut next_progress) = (start, start + every);
         while now < start + duration {
-            for lane in &mut self.lanes {
-                send(lane, now, &mut self.pool, &mut self.lateness, &mut self.expected);
-            }
-            self.receive_all(now);
+            self.turn(start, now);
             let after = clock();
             self.turn.saturating_record(after.since(now).0.max(1));
             now = after;
@@ -247,6 +259,7 @@ impl Engine {
         self.drain(&clock);
         self.measuring = false;
         progress(self.progress(duration));
+        self.stock.clear(&mut self.pool);
         RunResult {
             ports: self.lanes.iter().zip(&self.expected).map(|(lane, &expected)| PortResult { expected, ..lane.result }).collect(),
             latency: self.latency.clone(),
@@ -255,6 +268,19 @@ impl Engine {
             duration,
             sampling: self.sampling,
         }
+    }
+
+    /// Sends what is due on every port and takes what has come.
+    #[inline]
+    fn turn(&mut self, start: Nanos, now: Nanos) {
+        // What the far sides have written since lies in their caches: it is fetched for all ports at once, not one after the other.
+        for lane in &self.lanes {
+            lane.rx.prefetch();
+        }
+        for lane in &mut self.lanes {
+            send(lane, start, now, &mut self.stock, &mut self.pool, &mut self.lateness, &mut self.expected);
+        }
+        self.receive_all(now);
     }
 
     fn progress(&mut self, elapsed: Nanos) -> Progress {
@@ -305,35 +331,34 @@ impl Engine {
                 }
                 // How many can have left by now, at the least a frame can take.
                 let room = ((now_ps - lane.free_ps) / (lane.byte_ps * (60 + OVERHEAD_LEN)) + 1).min(BURST as u64) as usize;
-                let mut burst = Burst::new();
-                if lane.rx.rx_burst(now, &mut self.pool, &mut burst, room) == 0 {
+                if lane.rx.rx_burst(now, &mut self.pool, &mut lane.fetched, room) == 0 {
                     lane.idle = true;
                     break;
+                }
+                for packet in &lane.fetched {
+                    self.pool.prefetch(packet);
                 }
                 // What came while the wire was idle begins when we see it.
                 if std::mem::take(&mut lane.idle) {
                     lane.free_ps = lane.free_ps.max(now_ps);
                 }
-                lane.fetched.extend(burst);
             }
-            let Some(packet) = lane.fetched.front() else { break };
-            let stamp = if self.measuring && !packet.is_chained() { Stamp::read(self.pool.head(packet)) } else { None };
-            // Nothing leaves before it was sent, whenever we look.
-            let begin = stamp.map_or(lane.free_ps, |stamp| lane.free_ps.max(stamp.sent.0 * 1000));
-            let end = begin + lane.byte_ps * (PREAMBLE_LEN + packet.len() as u64 + FCS_LEN);
-            if end > now_ps {
-                break;
-            }
-            lane.free_ps = end + lane.byte_ps * GAP_LEN;
-            let Some(packet) = lane.fetched.pop_front() else { break };
-            count += 1;
-            lane.result.received += 1;
-            lane.result.received_bytes += packet.len() as u64;
-            if let Some(stamp) = stamp
-                && stamp.from.index() < lane.expect.len()
-            {
-                lane.result.misdelivered += u64::from(stamp.to != lane.id);
-                let expect = &mut lane.expect[stamp.from.index()];
+            let mut left = 0;
+            for packet in &lane.fetched {
+                let stamp = if self.measuring { Stamp::read(self.pool.head(packet), now) } else { None };
+                // Nothing leaves before it was sent, whenever we look.
+                let begin = stamp.map_or(lane.free_ps, |stamp| lane.free_ps.max(stamp.sent.0 * 1000));
+                let end = begin + lane.byte_ps * (PREAMBLE_LEN + packet.len() as u64 + FCS_LEN);
+                if end > now_ps {
+                    break;
+                }
+                lane.free_ps = end + lane.byte_ps * GAP_LEN;
+                left += 1;
+                lane.result.received_bytes += packet.len() as u64;
+                let Some(stamp) = stamp else { continue };
+                let (from, to) = (PortId((stamp.stream >> 8) as u8), PortId(stamp.stream as u8));
+                let Some(expect) = lane.expect.get_mut(from.index()) else { continue };
+                lane.result.misdelivered += u64::from(to != lane.id);
                 if stamp.sequence.wrapping_sub(*expect) < u32::MAX / 2 {
                     *expect = stamp.sequence.wrapping_add(1);
                 } else {
@@ -343,12 +368,26 @@ impl Engine {
                 if self.countdown == 0 {
                     self.countdown = self.sampling;
                     let latency = (end / 1000).saturating_sub(stamp.sent.0).max(1);
-                    let direction = self.directions[stamp.from.index()][lane.id.index()];
+                    let direction = self.directions[from.index()][lane.id.index()];
                     self.latency[direction].saturating_record(latency);
                     self.recent[direction].saturating_record(latency);
                 }
             }
-            self.pool.free(packet);
+            let waits = left < lane.fetched.len();
+            count += left;
+            lane.result.received += left as u64;
+            let corrupted = self.stock.corrupted;
+            for packet in lane.fetched.drain(..left) {
+                if self.measuring {
+                    self.stock.take_back(packet, &mut self.pool);
+                } else {
+                    self.pool.free(packet);
+                }
+            }
+            lane.result.corrupted += self.stock.corrupted - corrupted;
+            if waits {
+                break;
+            }
         }
         count
     }
@@ -356,59 +395,68 @@ impl Engine {
 
 /// Sends what of a port's plan is due.
 #[inline]
-fn send(lane: &mut Lane, now: Nanos, pool: &mut PoolCache, lateness: &mut Histogram<u64>, expected: &mut [u64]) {
-    let now_ps = now.0 * 1000;
-    if lane.frames.is_empty() || lane.due_ps > now_ps {
+fn send(
+    lane: &mut Lane,
+    start: Nanos,
+    now: Nanos,
+    stock: &mut Stock,
+    pool: &mut PoolCache,
+    lateness: &mut Histogram<u64>,
+    expected: &mut [u64],
+) {
+    // Bytes of the wire that the plan's rate has carried by now: counted from the start each time, so that nothing adds up.
+    let due = (now.since(start).0 as f64 * lane.plan_rate) as u64;
+    if lane.before > due || lane.frames.is_empty() {
         return;
     }
-    let late_ps = now_ps - lane.due_ps;
-    lateness.saturating_record((late_ps / 1000).max(1));
-    let mut targets: arrayvec::ArrayVec<Target, BURST> = arrayvec::ArrayVec::new();
-    let mut bytes = 0;
-    while lane.due_ps <= now_ps && !targets.is_full() {
-        let (frame, ps) = &lane.frames[lane.next];
-        let late = now_ps - lane.due_ps;
-        lane.due_ps += ps;
+    lateness.saturating_record((((due - lane.before) as f64 / lane.plan_rate) as u64).max(1));
+    let late_max = (LATE_MAX.0 as f64 * lane.plan_rate) as u64;
+    let byte_ns = 1.0 / lane.plan_rate;
+    let mut sent_bytes = 0;
+    while lane.before <= due && lane.burst.len() < BURST {
+        let index = lane.frames[lane.next];
+        if let Some(&ahead) = lane.frames.get(lane.next + AHEAD) {
+            stock.prefetch(ahead);
+        }
+        let before = lane.before;
+        let (len, target, stamped) = {
+            let template = stock.template(index);
+            (template.len, template.target, template.stamped)
+        };
+        lane.before += u64::from(len) + OVERHEAD_LEN;
         lane.next = if lane.next + 1 == lane.frames.len() { 0 } else { lane.next + 1 };
         lane.result.offered += 1;
-        lane.result.offered_bytes += frame.bytes.len() as u64;
-        if late > LATE_MAX.0 * 1000 {
+        lane.result.offered_bytes += u64::from(len);
+        if due - before > late_max {
             lane.result.missed += 1;
             continue;
         }
-        let packet = if frame.bytes.len() <= port::mempool::SEGMENT_MAX {
-            pool.alloc(frame.bytes.len()).map(|mut packet| {
-                if let Some(buffer) = pool.bytes_mut(&mut packet) {
-                    buffer.copy_from_slice(&frame.bytes);
-                    if let (true, Target::Port(to)) = (frame.stamped, frame.target) {
-                        let sequence = &mut lane.sequence[to.index()];
-                        Stamp { from: lane.id, to, sequence: *sequence, sent: now }.write(buffer);
-                        *sequence = sequence.wrapping_add(1);
-                    }
-                }
-                packet
-            })
-        } else {
-            pool.alloc_copy(&frame.bytes)
-        };
-        let Some(packet) = packet else {
+        let Some(mut packet) = stock.packet(index, pool) else {
             lane.result.missed += 1;
             continue;
         };
-        bytes += packet.len() as u64;
-        targets.push(frame.target);
-        lane.burst.push(packet);
-    }
-    lane.tx.tx_burst(now, pool, &mut lane.burst);
-    lane.result.sent += targets.len() as u64;
-    lane.result.sent_bytes += bytes;
-    lane.result.not_taken += lane.burst.len() as u64;
-    pool.free_all(&mut lane.burst);
-    for target in &targets {
         match target {
-            Target::Port(to) => expected[to.index()] += 1,
+            Target::Port(to) => {
+                expected[to.index()] += 1;
+                if stamped {
+                    let sequence = &mut lane.sequence[to.index()];
+                    let intended = start + Nanos((before as f64 * byte_ns) as u64);
+                    let stamp = Stamp { stream: stream(lane.id, to), sequence: *sequence, intended, sent: now };
+                    *sequence = sequence.wrapping_add(1);
+                    if let Some(bytes) = pool.bytes_mut(&mut packet) {
+                        stamp.write(bytes);
+                    }
+                }
+            }
             Target::Others => (0..expected.len()).filter(|&to| to != lane.id.index()).for_each(|to| expected[to] += 1),
             Target::Nobody => {}
         }
+        sent_bytes += u64::from(len);
+        lane.burst.push(packet);
     }
+    lane.result.sent += lane.burst.len() as u64;
+    lane.result.sent_bytes += sent_bytes;
+    lane.tx.tx_burst(now, pool, &mut lane.burst);
+    lane.result.not_taken += lane.burst.len() as u64;
+    pool.free_all(&mut lane.burst);
 }

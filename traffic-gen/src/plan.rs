@@ -137,7 +137,7 @@ pub struct Station {
 /// A UDP frame of `len` bytes (at least 60) from one station to another, with room for a stamp at its end.
 pub fn udp_frame(from: Station, to: Station, len: usize) -> Box<[u8]> {
     const HEADERS: usize = 14 + 20 + 8;
-    let len = len.max(HEADERS + STAMP_LEN + 2);
+    let len = len.max(HEADERS + STAMP_LEN);
     let mut frame = vec![0u8; len];
     frame[0..6].copy_from_slice(&to.mac);
     frame[6..12].copy_from_slice(&from.mac);

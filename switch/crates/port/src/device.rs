@@ -58,6 +58,10 @@ pub trait RxQueue: Send {
     /// Appends up to `max` received packets to `burst`, as many as it has room for; returns how many.
     fn rx_burst(&mut self, now: Nanos, pool: &mut PoolCache, burst: &mut Burst, max: usize) -> usize;
 
+    /// Asks for what the next `rx_burst` will read, ahead of it: whoever polls many queues asks for all of them first.
+    #[inline]
+    fn prefetch(&self) {}
+
     /// What was received and lost before the switch could have it, since the start.
     fn drops(&self) -> RxDrops {
         RxDrops::default()
@@ -95,6 +99,10 @@ impl<R: RxQueue + ?Sized> RxQueue for Box<R> {
     #[inline]
     fn rx_burst(&mut self, now: Nanos, pool: &mut PoolCache, burst: &mut Burst, max: usize) -> usize {
         (**self).rx_burst(now, pool, burst, max)
+    }
+    #[inline]
+    fn prefetch(&self) {
+        (**self).prefetch();
     }
     fn drops(&self) -> RxDrops {
         (**self).drops()

@@ -45,6 +45,11 @@ impl RxQueue for MemoryRx {
     fn rx_burst(&mut self, _now: Nanos, _pool: &mut PoolCache, burst: &mut Burst, max: usize) -> usize {
         self.0.pop_bulk(burst, max)
     }
+
+    #[inline]
+    fn prefetch(&self) {
+        self.0.prefetch();
+    }
 }
 
 impl TxQueue for MemoryTx {
