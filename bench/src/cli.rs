@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use bench::hotpath::{self, Case, Measured};
-use bench::{chassis, report};
+use bench::{chassis, generator, report};
 use clap::{Args, Parser, Subcommand};
 use comfy_table::Table;
 
@@ -27,9 +27,14 @@ enum Command {
     Chassis(chassis::Args),
     /// Cycles and instructions per packet of the whole pipeline on one core
     Hotpath(HotpathArgs),
+    /// Frames a second that the traffic generator itself can send and check on one core
+    Generator(GeneratorArgs),
     /// What callgrind watches; prints how many packets went through
     #[command(hide = true)]
     HotpathCount(CountArgs),
+    /// As above, for the generator
+    #[command(hide = true)]
+    GeneratorCount(GeneratorCountArgs),
 }
 
 #[derive(Args)]
@@ -74,6 +79,32 @@ struct CountArgs {
     turns: u32,
 }
 
+#[derive(Args)]
+struct GeneratorArgs {
+    /// Sizes of frames in bytes with FCS
+    #[arg(long, value_delimiter = ',', default_value = "64,512,1518", value_parser = clap::value_parser!(u16).range(64..=1518))]
+    sizes: Vec<u16>,
+    /// Seconds for each figure
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Do not count instructions (which takes valgrind some seconds for each figure)
+    #[arg(long)]
+    no_instructions: bool,
+    /// Write the figures as a JSON list to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct GeneratorCountArgs {
+    #[arg(long, value_enum)]
+    case: generator::Case,
+    #[arg(long)]
+    size: usize,
+    #[arg(long)]
+    turns: u64,
+}
+
 /// Runs what the command line asks for.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -81,6 +112,9 @@ pub fn main() -> ExitCode {
         None => run_chassis(&cli.chassis),
         Some(Command::Chassis(args)) => run_chassis(&args),
         Some(Command::Hotpath(args)) => run_hotpath(&args),
+        Some(Command::Generator(args)) => run_generator(&args),
+        Some(Command::GeneratorCount(args)) => generator::count_turns(args.case, args.size, args.turns)
+            .and_then(|frames| writeln!(io::stdout(), "{frames}").map_err(|error| error.to_string())),
         Some(Command::HotpathCount(args)) => hotpath::count_turns(args.case, args.ports, args.addresses, args.burst, args.turns)
             .and_then(|packets| writeln!(io::stdout(), "{packets}").map_err(|error| error.to_string())),
     };
@@ -163,11 +197,47 @@ fn run_hotpath(args: &HotpathArgs) -> Result<(), String> {
     if !args.no_instructions && results.iter().any(|measured| measured.instructions_per_packet.is_none()) {
         text.push_str("instructions are counted by valgrind's callgrind, which is missing or failed: apt-get install valgrind\n");
     }
-    if let Some(path) = &args.json {
-        let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let file = File::create(path).map_err(|error| failed(&error))?;
-        serde_json::to_writer_pretty(file, &results).map_err(|error| failed(&error))?;
+    write_json(args.json.as_deref(), &results)?;
+    print(text.as_bytes())
+}
+
+fn write_json(path: Option<&Path>, figures: &impl serde::Serialize) -> Result<(), String> {
+    let Some(path) = path else { return Ok(()) };
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let file = File::create(path).map_err(|error| failed(&error))?;
+    serde_json::to_writer_pretty(file, figures).map_err(|error| failed(&error))
+}
+
+fn run_generator(args: &GeneratorArgs) -> Result<(), String> {
+    let duration = Duration::try_from_secs_f64(args.seconds).map_err(|error| format!("--seconds {}: {error}", args.seconds))?;
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["case", "size", "TSC cycles/frame", "best", "Mpps", "instructions/frame"]);
+    let mut results = Vec::new();
+    for case in [generator::Case::Cached, generator::Case::Checked] {
+        for &size in &args.sizes {
+            let mut measured = generator::measure(case, usize::from(size), duration)?;
+            if !args.no_instructions {
+                measured.instructions_per_frame = generator::instructions(case, usize::from(size));
+            }
+            table.add_row([
+                case.name().to_owned(),
+                size.to_string(),
+                format!("{:.1}", measured.cycles_per_frame),
+                format!("{:.1}", measured.cycles_per_frame_min),
+                format!("{:.2}", measured.mpps),
+                measured.instructions_per_frame.map_or("-".to_owned(), |count| format!("{count:.0}")),
+            ]);
+            results.push(measured);
+        }
     }
+    write_json(args.json.as_deref(), &results)?;
+    let clock = port::clock::TscClock::new();
+    let text = format!(
+        "the generator alone on one core; TSC {:.0} MHz\ncached: frames as captured, to nobody; checked: addresses, sequence and time written, \
+         received, all checked, latency recorded\n{table}\n",
+        clock.ticks_per_second() / 1e6
+    );
     print(text.as_bytes())
 }
 

@@ -8,7 +8,6 @@
 //! Instructions are counted by valgrind's callgrind, where it is installed: this program runs itself under it and collects
 //! only inside the timed turn. They do not depend on the machine's load.
 
-use std::process::Command;
 use std::time::Duration;
 
 use bladeswitch::Switch;
@@ -23,6 +22,8 @@ use serde::Serialize;
 use wire::ethernet::{self, EtherType, Tag};
 use wire::message::{Final, Header, MessageType};
 use wire::{MacAddr, Tci, Vid};
+
+use crate::callgrind;
 
 /// What kind of frames, through which lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -384,21 +385,11 @@ pub fn count_turns(case: Case, ports: u16, addresses: u32, burst: usize, turns: 
 /// Instructions per packet, counted by callgrind; `None` if valgrind is not installed or fails.
 pub fn instructions(case: Case, ports: u16, addresses: u32, burst: usize) -> Option<f64> {
     const TURNS: u32 = 40;
-    let program = std::env::current_exe().ok()?;
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no", "--toggle-collect=*timed_turn*"])
-        .arg(program)
-        .args(["hotpath-count", "--case", case.name(), "--ports", &ports.to_string()])
-        .args(["--addresses", &addresses.to_string(), "--burst", &burst.to_string(), "--turns", &TURNS.to_string()])
-        .output()
-        .ok()?;
-    if !output.status.success() {
-        return None;
-    }
-    let packets: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().ok()?;
-    let log = String::from_utf8_lossy(&output.stderr);
-    let collected = log.lines().find_map(|line| line.split_once("Collected : "))?.1;
-    Some(collected.trim().parse::<f64>().ok()? / packets)
+    let numbers = [&ports as &dyn std::fmt::Display, &addresses, &burst, &TURNS].map(|number| number.to_string());
+    let names = ["--ports", "--addresses", "--burst", "--turns"].map(str::to_owned);
+    let mut args = ["hotpath-count", "--case", case.name()].map(str::to_owned).to_vec();
+    args.extend(names.into_iter().zip(numbers).flat_map(|(name, number)| [name, number]));
+    callgrind::instructions_per_unit("timed_turn", &args)
 }
 
 /// Key of a station in VLAN 1, for tests.

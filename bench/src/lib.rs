@@ -1,6 +1,8 @@
 //! Scenarios, measurements and reports.
 
+pub mod callgrind;
 pub mod chassis;
+pub mod generator;
 pub mod hotpath;
 pub mod machine;
 pub mod report;

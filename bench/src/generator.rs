@@ -1,0 +1,213 @@
+//! `bench generator`: how many frames a second the traffic generator can send and check on one core.
+//!
+//! Nothing is between: what one of its ports sends, another receives, or nobody does. The generator's own engine runs, on a clock that
+//! goes forward by one burst a turn, so that a burst is due at each port in every turn and none is ever late. What is counted is the time it
+//! really takes.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use port::backend::memory::{Cable, pair};
+use port::clock::TscClock;
+use port::wrap::link::OVERHEAD_LEN;
+use port::{Burst, Device, Hugepages, LinkState, Mempool, Nanos, PoolCache, Port, PortId, RxQueue, TxQueue};
+use serde::Serialize;
+use traffic_gen::engine::{Engine, RunResult};
+use traffic_gen::plan::{Plan, PlannedFrame, PortPlan, Station, Target, udp_frame};
+
+use crate::callgrind;
+
+/// Frames that are due in a turn.
+const BURST: usize = 32;
+/// Length of a turn on the generator's clock.
+const TURN: Nanos = Nanos(1000);
+/// Different frames sent in turn.
+const FRAMES: usize = 1024;
+
+/// What the generator does with each frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Case {
+    /// Sends frames as they were captured.
+    Cached,
+    /// Writes addresses, sequence number and time into each frame, receives it, checks everything and records its latency.
+    Checked,
+}
+
+impl Case {
+    /// The word for it on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Case::Cached => "cached",
+            Case::Checked => "checked",
+        }
+    }
+}
+
+/// A figure.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Measured {
+    /// What was done.
+    pub case: Case,
+    /// Bytes of a frame with FCS.
+    pub size: usize,
+    /// Median of the windows, TSC cycles for each frame.
+    pub cycles_per_frame: f64,
+    /// The best window.
+    pub cycles_per_frame_min: f64,
+    /// Frames a second in millions, by the median.
+    pub mpps: f64,
+    /// By callgrind, if it is there.
+    pub instructions_per_frame: Option<f64>,
+}
+
+/// A port without a wire: takes everything, gives nothing.
+struct Null;
+
+impl RxQueue for Null {
+    fn rx_burst(&mut self, _now: Nanos, _pool: &mut PoolCache, _burst: &mut Burst, _max: usize) -> usize {
+        0
+    }
+}
+
+impl TxQueue for Null {
+    #[inline]
+    fn tx_burst(&mut self, _now: Nanos, pool: &mut PoolCache, burst: &mut Burst) -> usize {
+        let count = burst.len();
+        pool.free_all(burst);
+        count
+    }
+}
+
+impl Device for Null {
+    fn kind(&self) -> &'static str {
+        "null"
+    }
+    fn describe(&self) -> String {
+        "null: takes everything".to_owned()
+    }
+    fn link(&self) -> LinkState {
+        LinkState::Up
+    }
+}
+
+struct Rig {
+    engine: Engine,
+    clock: Cell<u64>,
+}
+
+impl Rig {
+    fn new(case: Case, size: usize) -> std::io::Result<Rig> {
+        let mempool = Mempool::new(8192, Hugepages::Auto)?;
+        let ports = match case {
+            Case::Cached => vec![Port { rx: vec![Box::new(Null)], tx: vec![Box::new(Null)], device: Box::new(Null) }],
+            Case::Checked => {
+                let (one, other, _) = pair(Cable { queues: 1, forth: 1024, back: 1024 });
+                vec![one, other]
+            }
+        };
+        let station =
+            |port: usize, n: usize| Station { mac: [2, 0, 0, port as u8, (n >> 8) as u8, n as u8], ip: [198, 18, port as u8, n as u8] };
+        // The wire carries a burst a turn, and a little more, so that the receiving side is never behind.
+        let wire_len = (size - 4) as u64 + OVERHEAD_LEN;
+        let rate_bps = (BURST as u64 * wire_len * 8_000_000_000 / TURN.0) as f64;
+        let count = ports.len();
+        let plan = |from: usize| {
+            let to = (from + 1) % count;
+            let frame = |n| PlannedFrame {
+                bytes: udp_frame(station(from, n), station(to, n), size - 4).into(),
+                target: if case == Case::Cached { Target::Nobody } else { Target::Port(PortId(to as u8)) },
+                stamped: case == Case::Checked,
+            };
+            PortPlan { frames: (0..FRAMES).map(frame).collect(), line_bps: (rate_bps * 1.5) as u64, rate_bps }
+        };
+        let plan = Plan { ports: (0..count).map(plan).collect() };
+        let engine = Engine::new(ports, plan, mempool.cache_of(4096), 1, |_, _| 0, 1);
+        Ok(Rig { engine, clock: Cell::new(1_000_000) })
+    }
+
+    /// Runs so many turns and returns the frames sent.
+    #[inline(never)]
+    fn generator_turns(&mut self, turns: u64) -> Result<u64, String> {
+        let Rig { engine, clock } = self;
+        let result = engine.run(
+            Nanos(turns * TURN.0),
+            Nanos(u64::MAX / 4),
+            || {
+                clock.set(clock.get() + TURN.0);
+                Nanos(clock.get())
+            },
+            |_| true,
+        );
+        check(&result)
+    }
+}
+
+fn check(result: &RunResult) -> Result<u64, String> {
+    let sum = |value: fn(&traffic_gen::engine::PortResult) -> u64| result.ports.iter().map(value).sum::<u64>();
+    let lost = sum(|port| port.expected) != sum(|port| port.received);
+    let wrong = sum(|port| port.missed + port.not_taken + port.reordered + port.misdelivered + port.corrupted);
+    if lost || wrong > 0 {
+        Err(format!("the generator lost or missed frames on its own: {:?}", result.ports))
+    } else {
+        Ok(sum(|port| port.sent))
+    }
+}
+
+/// Measures one case in windows for `duration`.
+///
+/// # Errors
+/// If frames were lost on the way: then nothing was measured.
+pub fn measure(case: Case, size: usize, duration: Duration) -> Result<Measured, String> {
+    const WINDOW: u64 = 20_000;
+    let clock = TscClock::new();
+    let end = clock.now() + Nanos(duration.as_nanos() as u64);
+    let mut rig = Rig::new(case, size).map_err(|error| error.to_string())?;
+    rig.generator_turns(WINDOW)?;
+    let mut windows = Vec::new();
+    let mut before = 0;
+    while clock.now() < end {
+        let ticks = clock.ticks();
+        let sent = rig.generator_turns(WINDOW)?;
+        windows.push((clock.ticks() - ticks) as f64 / (sent - before).max(1) as f64);
+        before = sent;
+    }
+    windows.sort_by(f64::total_cmp);
+    let median = *windows.get(windows.len() / 2).ok_or("the time was too short to measure anything")?;
+    Ok(Measured {
+        case,
+        size,
+        cycles_per_frame: median,
+        cycles_per_frame_min: windows[0],
+        mpps: clock.ticks_per_second() / median / 1e6,
+        instructions_per_frame: None,
+    })
+}
+
+/// What callgrind watches: so many turns. Returns the frames sent.
+///
+/// # Errors
+/// As [`measure`].
+pub fn count_turns(case: Case, size: usize, turns: u64) -> Result<u64, String> {
+    Rig::new(case, size).map_err(|error| error.to_string())?.generator_turns(turns)
+}
+
+/// Instructions for each frame; `None` if valgrind is not installed or fails.
+pub fn instructions(case: Case, size: usize) -> Option<f64> {
+    let args = ["generator-count", "--case", case.name(), "--size", &size.to_string(), "--turns", "20000"];
+    callgrind::instructions_per_unit("generator_turns", &args.map(str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_measured_has_really_been_sent_and_checked() {
+        for case in [Case::Cached, Case::Checked] {
+            let sent = count_turns(case, 64, 100).unwrap();
+            let ports = if case == Case::Cached { 1 } else { 2 };
+            assert!((100 * 31 * ports..=101 * 32 * ports).contains(&sent), "{case:?}: {sent}");
+        }
+    }
+}
