@@ -183,10 +183,10 @@ impl Observer for Trace {
         if packets > 0 {
             self.0.push(Found {
                 phase,
-                headers: notes.headers[0],
-                admitted: notes.admitted[0],
+                headers: notes.packets[0].headers,
+                admitted: notes.packets[0].admitted,
                 is_admitted: notes.admitted_mask & 1 != 0,
-                verdict: notes.verdicts[0],
+                verdict: notes.packets[0].verdict,
                 is_readdressed: notes.readdressed & 1 != 0,
                 control_copies: notes.control_copies.iter().map(|&(_, reason)| reason).collect(),
             });

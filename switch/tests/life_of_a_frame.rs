@@ -55,7 +55,7 @@ impl Observer for Watcher {
             return;
         }
         assert_eq!(packets, 1);
-        let (headers, admitted) = (&notes.headers[0], &notes.admitted[0]);
+        let (headers, admitted) = (&notes.packets[0].headers, &notes.packets[0].admitted);
         self.steps.push(Step {
             phase,
             dst: MacAddr::from_raw(headers.dst),
@@ -64,7 +64,7 @@ impl Observer for Watcher {
             admitted: notes.admitted_mask & 1 == 1,
             plain: notes.plain & 1 == 1,
             tag: admitted.tag,
-            verdict: notes.verdicts[0],
+            verdict: notes.packets[0].verdict,
             retagged: notes.retagged & 1 == 1,
             readdressed: notes.readdressed & 1 == 1,
         });

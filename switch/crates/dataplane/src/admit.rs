@@ -20,14 +20,15 @@ const PREFETCH_AHEAD: usize = 8;
 
 /// The tag of a frame, as its VLAN sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
 pub enum TagState {
     /// None, or one that is payload to this port.
     #[default]
-    Untagged,
+    Untagged = Egress::Untagged as u8,
     /// The VLAN's own.
-    Tagged,
+    Tagged = Egress::Tagged as u8,
     /// VID 0: a priority without a VLAN.
-    Priority,
+    Priority = 16,
 }
 
 /// What admission found out.
@@ -46,18 +47,18 @@ pub fn parse(burst: &Burst, pool: &PoolCache, notes: &mut Notes) {
     for packet in packets.iter().take(PREFETCH_AHEAD) {
         pool.prefetch(packet);
     }
-    for (i, ((packet, headers), verdict)) in packets.iter().zip(&mut notes.headers).zip(&mut notes.verdicts).enumerate() {
+    for (i, (packet, note)) in packets.iter().zip(&mut notes.packets).enumerate() {
         if let Some(ahead) = packets.get(i + PREFETCH_AHEAD) {
             pool.prefetch(ahead);
         }
         match Headers::parse(pool.head(packet)) {
             Some(parsed) => {
-                *headers = parsed;
-                *verdict = None;
+                note.headers = parsed;
+                note.verdict = None;
             }
             None => {
-                *headers = Headers::default();
-                *verdict = Some(Verdict::Drop(DropReason::Runt));
+                note.headers = Headers::default();
+                note.verdict = Some(Verdict::Drop(DropReason::Runt));
             }
         }
     }
@@ -72,46 +73,40 @@ pub fn admit(burst: &Burst, ingress: PortId, tables: &Tables, fdb: &Fdb, notes: 
     let own = tables.own_mac.raw();
     let own_vlan = tables.vlans.get(port.pvid as usize).filter(|_| port.forwarding);
     let own_vid = own_vlan.map_or(0, |vlan| (vlan.vid.get() as u64) << 48);
-    let len_max = port.frame_len_max as usize;
+    // The short way is for untagged frames of a port that has a VLAN for them.
+    let len_max = own_vlan.map_or(0, |_| port.frame_len_max as usize);
     let (mut admitted_mask, mut plain) = (0u64, 0u64);
-    let Notes { headers, admitted, src, dst, slots, verdicts, .. } = notes;
-    let found = admitted.iter_mut().zip(src.iter_mut()).zip(dst.iter_mut()).zip(slots.iter_mut());
-    for (i, (((packet, headers), verdict), (((admitted, src), dst), slots))) in
-        burst.iter().zip(headers.iter()).zip(verdicts.iter_mut()).zip(found).enumerate()
-    {
-        let sound = (headers.src & 1 == 0)
-            & (headers.src != 0)
-            & (headers.src != own)
-            & !is_link_local(headers.dst)
-            & (packet.len() <= len_max)
-            & !headers.tagged
-            & (own_vid != 0);
-        let vid = if sound {
-            *admitted = Admitted { vlan: port.pvid, tag: TagState::Untagged };
-            own_vid
-        } else {
-            if verdict.is_some() {
+    for (i, (packet, note)) in burst.iter().zip(&mut notes.packets).enumerate() {
+        let Headers { src, dst, ethertype, tagged, .. } = note.headers;
+        let unsound = src & 1 != 0 || src == 0 || src == own || is_link_local(dst) || packet.len() > len_max || tagged;
+        let vid = if unsound {
+            if note.verdict.is_some() {
                 continue;
             }
-            match classify(port, ingress, own, headers, packet.len(), tables) {
+            match classify(port, ingress, own, &note.headers, packet.len(), tables) {
                 Ok(found) => {
-                    *admitted = found;
+                    note.admitted = found;
                     (tables.vlans[found.vlan as usize].vid.get() as u64) << 48
                 }
                 Err(reason) => {
-                    *verdict = Some(Verdict::Drop(reason));
+                    note.verdict = Some(Verdict::Drop(reason));
                     continue;
                 }
             }
+        } else {
+            note.admitted = Admitted { vlan: port.pvid, tag: TagState::Untagged };
+            own_vid
         };
-        *src = headers.src | vid;
-        *dst = headers.dst | vid;
-        *slots = (fdb.slot(*src), fdb.slot(*dst));
+        note.src = src | vid;
+        note.slots.0 = fdb.slot(note.src);
+        note.dst = dst | vid;
         admitted_mask |= 1 << i;
-        let is_plain = (headers.dst & 1 == 0)
-            & (headers.dst != own)
-            & (headers.ethertype != EtherType::ARP.0)
-            & (headers.ethertype != EtherType::IPV6.0);
+        // For whom a frame to the switch itself is, resolve finds out.
+        if dst == own {
+            continue;
+        }
+        note.slots.1 = fdb.slot(note.dst);
+        let is_plain = (dst & 1 == 0) & (ethertype != EtherType::ARP.0) & (ethertype != EtherType::IPV6.0);
         plain |= (is_plain as u64) << i;
     }
     notes.admitted_mask = admitted_mask;

@@ -1,9 +1,9 @@
 //! The forwarding database: behind which port is `(VLAN, MAC)`?
 //!
 //! One hashbrown table of 16-byte entries, keyed by VID and MAC in one `u64`, and in front of it an array of cache lines
-//! with four entries each, found by the hash alone: a look-up touches one line, and that line can be prefetched for a whole burst
-//! before it is needed ([`Fdb::slot`]). The front holds copies of the table's entries, all but the few whose
-//! line is full; what it does not hold is looked for in the table. Each worker has a whole one of its own: reads
+//! with four entries each ([`front`]): a look-up touches one line, and that line can be prefetched for a whole burst
+//! before it is needed ([`Fdb::slot`]). The front holds copies of the table's entries, all but the few that found no
+//! place; what it does not hold is looked for in the table. Each worker has a whole one of its own: reads
 //! take no lock and write no shared line, and there is one writer. What one worker learns it tells the others (see `worker.rs`).
 //!
 //! - **Ageing.** Time is counted in ticks, a 64th of the ageing time. An entry seen in tick `t` is valid through tick
@@ -23,6 +23,11 @@
 use hashbrown::{HashMap, HashTable};
 use port::{PORTS_MAX, PortId};
 use wire::{MacAddr, Vid};
+
+mod front;
+
+pub use front::Slot;
+use front::{Front, Value};
 
 /// VID in bits 48 to 59, the MAC's raw form below.
 pub type Key = u64;
@@ -63,41 +68,6 @@ struct Entry {
 }
 
 const _: () = assert!(size_of::<Entry>() == 16);
-
-/// Where a key is looked up first.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Slot(u32);
-
-/// What the front keeps of an entry beside its key.
-#[derive(Clone, Copy, Debug)]
-struct Value {
-    stamp: u32,
-    generation: u16,
-    port: PortId,
-    kind: Kind,
-}
-
-/// A cache line of the front. A key of 0 is an empty place: VLANs begin at 1.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-struct Line {
-    keys: [Key; WAYS],
-    values: [Value; WAYS],
-}
-
-const WAYS: usize = 4;
-const _: () = assert!(size_of::<Line>() == 64);
-
-impl Line {
-    const EMPTY: Line = Line { keys: [0; WAYS], values: [Value { stamp: 0, generation: 0, port: PortId(0), kind: Kind::Dynamic }; WAYS] };
-
-    /// The place of `key`. No branch on the way: which of the four matches cannot be predicted.
-    #[inline(always)]
-    fn find(&self, key: Key) -> Option<usize> {
-        let matches = (0..WAYS).fold(0u32, |matches, way| matches | u32::from(self.keys[way] == key) << way);
-        if matches == 0 { None } else { Some(matches.trailing_zeros() as usize % WAYS) }
-    }
-}
 
 /// What a look-up found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,8 +152,8 @@ pub struct FdbCounters {
 #[derive(Debug)]
 pub struct Fdb {
     table: HashTable<Entry>,
-    /// Copies of the table's entries; a power of two of lines.
-    front: Box<[Line]>,
+    /// Copies of the table's entries.
+    front: Front,
     seed: u64,
     age_ticks: u32,
     limits: Limits,
@@ -205,12 +175,8 @@ pub struct Fdb {
 impl Fdb {
     /// An empty table. `seed` goes into the hash, so that nobody outside can choose addresses that collide.
     pub fn new(limits: Limits, age_ticks: u32, seed: u64) -> Fdb {
-        // Two places for each entry there may be: of a full table some four in a hundred do not find one.
-        let lines = (limits.total as usize).next_power_of_two().max(32) * 2 / WAYS;
-        let front = vec![Line::EMPTY; lines].into_boxed_slice();
-        port::mempool::advise_hugepages(&front);
         Fdb {
-            front,
+            front: Front::new(limits.total as usize, seed),
             // At half load removed entries leave hardly any tombstones, so that a rehash, which would stall, is not met in practice.
             table: HashTable::with_capacity(limits.total as usize + limits.total as usize / 2),
             seed: seed | 1,
@@ -231,29 +197,33 @@ impl Fdb {
     /// Where `key` is looked up, for later; what that will read is asked for now.
     #[inline(always)]
     pub fn slot(&self, key: Key) -> Slot {
-        let slot = hash(self.seed, key) as usize & (self.front.len() - 1);
-        port::mempool::prefetch(&self.front[slot]);
-        Slot(slot as u32)
+        self.front.slot(key)
     }
 
     /// Where is `key`, in tick `now`?
-    #[inline]
     pub fn lookup(&self, key: Key, now: u32) -> Option<Found> {
-        let line = self.line(key);
-        let Some(way) = line.find(key) else {
+        let slot = self.front.slot(key);
+        let Some(value) = self.front.get(slot, key).or_else(|| self.front.get_beside(slot, key)) else {
             return self.lookup_table(key, now);
         };
-        let Value { stamp, generation, port, kind } = line.values[way];
-        self.is_valid(&Entry { key, stamp, generation, port, kind }, now).then_some(Found { port, kind })
+        let (port, kind) = (value.port(), value.kind());
+        self.is_valid(&Entry { key, stamp: value.stamp(), generation: value.generation(), port, kind }, now).then_some(Found { port, kind })
     }
 
-    /// The port of `key`, if it is learned, valid and in the front; `None` says nothing.
+    /// The port of `key`, if it is learned, valid and in its own line of the front; `None` says nothing. `of_vlan` is the
+    /// [generation](Self::vlan_generation) of its VLAN.
     #[inline(always)]
-    pub(crate) fn lookup_learned(&self, slot: Slot, key: Key, now: u32) -> Option<PortId> {
-        let line = &self.front[slot.0 as usize];
-        let Value { stamp, generation, port, kind } = line.values[line.find(key)?];
-        let fresh = now.wrapping_sub(stamp) <= self.age_ticks;
-        (fresh & (generation == self.generation(port, key)) & (kind == Kind::Dynamic)).then_some(port)
+    pub(crate) fn lookup_learned(&self, slot: Slot, key: Key, of_vlan: u16, now: u32) -> Option<PortId> {
+        let value = self.front.get(slot, key)?;
+        let port = value.port();
+        let generation = self.port_generation[port.index()].wrapping_add(of_vlan);
+        (now.wrapping_sub(value.stamp()) <= self.age_ticks && value.generation() == generation && value.is_dynamic()).then_some(port)
+    }
+
+    /// The generation of a VLAN, for [`lookup_learned`](Self::lookup_learned): it stays as it is for a burst.
+    #[inline(always)]
+    pub(crate) fn vlan_generation(&self, vid: Vid) -> u16 {
+        self.vlan_generation[vid.get() as usize]
     }
 
     #[inline(never)]
@@ -270,21 +240,17 @@ impl Fdb {
     /// [`learn`](Self::learn) where the slot of the key is known.
     #[inline(always)]
     pub(crate) fn learn_at(&mut self, slot: Slot, key: Key, port: PortId, now: u32) -> Learned {
-        let line = &self.front[slot.0 as usize];
         // The one case that matters: known, here, and seen in this tick already.
-        if let Some(way) = line.find(key) {
-            let value = line.values[way];
-            let same = (value.stamp == now) & (value.port == port) & (value.kind == Kind::Dynamic);
-            if same & (value.generation == self.generation(port, key)) {
-                return Learned::Known;
-            }
-        }
-        self.learn_again(key, port, now)
+        let known = Value::new(now, self.generation(port, key), port, Kind::Dynamic);
+        if self.front.get(slot, key) == Some(known) { Learned::Known } else { self.learn_again(slot, key, port, now) }
     }
 
     #[inline(never)]
-    fn learn_again(&mut self, key: Key, port: PortId, now: u32) -> Learned {
+    fn learn_again(&mut self, slot: Slot, key: Key, port: PortId, now: u32) -> Learned {
         let generation = self.generation(port, key);
+        if self.front.get_beside(slot, key) == Some(Value::new(now, generation, port, Kind::Dynamic)) {
+            return Learned::Known;
+        }
         let Some(entry) = self.table.find_mut(hash(self.seed, key), |entry| entry.key == key) else {
             return self.learn_new(key, port, now);
         };
@@ -393,10 +359,7 @@ impl Fdb {
             return false;
         };
         let (entry, _) = occupied.remove();
-        let line = self.line_mut(key);
-        if let Some(way) = line.find(key) {
-            line.keys[way] = 0;
-        }
+        self.front.remove(key);
         if entry.kind != Kind::Dynamic {
             self.fixed -= 1;
         } else if entry.generation == self.generation(entry.port, key) {
@@ -521,25 +484,10 @@ impl Fdb {
         self.write_front(&entry);
     }
 
-    #[inline(always)]
-    fn line(&self, key: Key) -> &Line {
-        &self.front[hash(self.seed, key) as usize & (self.front.len() - 1)]
-    }
-
-    #[inline(always)]
-    fn line_mut(&mut self, key: Key) -> &mut Line {
-        let mask = self.front.len() - 1;
-        &mut self.front[hash(self.seed, key) as usize & mask]
-    }
-
-    /// Copies an entry of the table to the front, if its line has a place.
+    /// Copies an entry of the table to the front, if there is a place.
     fn write_front(&mut self, entry: &Entry) {
         let &Entry { key, stamp, generation, port, kind } = entry;
-        let line = self.line_mut(key);
-        if let Some(way) = line.find(key).or_else(|| line.find(0)) {
-            line.keys[way] = key;
-            line.values[way] = Value { stamp, generation, port, kind };
-        }
+        self.front.set(key, Value::new(stamp, generation, port, kind));
     }
 
     fn recount(&mut self, port: PortId, key: Key) {
@@ -564,7 +512,7 @@ fn vid_of(key: Key) -> usize {
     (key >> 48) as usize & 0xfff
 }
 
-/// One wide multiplication, folded: every bit of the key reaches the low bits (the line, the bucket) and the top seven
+/// For the table. One wide multiplication, folded: every bit of the key reaches the low bits (the bucket) and the top seven
 /// (hashbrown's tag). The shift before it keeps addresses in a row from landing in a lattice.
 #[inline(always)]
 fn hash(seed: u64, key: Key) -> u64 {
@@ -574,242 +522,4 @@ fn hash(seed: u64, key: Key) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::HashMap as StdMap;
-
-    const A: PortId = PortId(0);
-    const B: PortId = PortId(1);
-
-    fn at(vid: u16, station: u32) -> Key {
-        let o = station.to_be_bytes();
-        key(Vid::new(vid).unwrap(), MacAddr([2, 0, o[0], o[1], o[2], o[3]]))
-    }
-
-    fn found(port: PortId) -> Option<Found> {
-        Some(Found { port, kind: Kind::Dynamic })
-    }
-
-    fn small(total: u32) -> Fdb {
-        Fdb::new(Limits::total(total), TICKS_PER_AGE, 7)
-    }
-
-    #[test]
-    fn an_entry_lives_its_ageing_time_and_not_more_than_a_tick_longer() {
-        let mut fdb = small(16);
-        assert_eq!(fdb.learn(at(1, 1), A, 100), Learned::New);
-        assert_eq!(fdb.learn(at(1, 1), A, 100), Learned::Known);
-        assert_eq!(fdb.lookup(at(1, 1), 100 + TICKS_PER_AGE), found(A));
-        assert_eq!(fdb.lookup(at(1, 1), 101 + TICKS_PER_AGE), None);
-        assert_eq!(fdb.learn(at(1, 1), A, 110), Learned::Refreshed);
-        assert_eq!(fdb.lookup(at(1, 1), 110 + TICKS_PER_AGE), found(A));
-        fdb.sweep(111 + TICKS_PER_AGE, fdb.buckets());
-        assert_eq!((fdb.len(), fdb.counters().aged), (0, 1));
-    }
-
-    #[test]
-    fn time_wraps_without_ageing_anything() {
-        let mut fdb = small(16);
-        fdb.learn(at(1, 1), A, u32::MAX);
-        assert_eq!(fdb.lookup(at(1, 1), 10), found(A));
-    }
-
-    #[test]
-    fn stations_move() {
-        let mut fdb = small(16);
-        fdb.learn(at(1, 1), A, 0);
-        assert_eq!(fdb.learn(at(1, 1), B, 0), Learned::Moved { from: A });
-        assert_eq!(fdb.lookup(at(1, 1), 0), found(B));
-        assert_eq!((fdb.len_port(A), fdb.len_port(B), fdb.counters().moved), (0, 1, 1));
-    }
-
-    #[test]
-    fn the_same_address_in_two_vlans_is_two_stations() {
-        let mut fdb = small(16);
-        fdb.learn(at(1, 1), A, 0);
-        fdb.learn(at(2, 1), B, 0);
-        assert_eq!((fdb.lookup(at(1, 1), 0), fdb.lookup(at(2, 1), 0)), (found(A), found(B)));
-    }
-
-    #[test]
-    fn entries_set_by_hand_stay() {
-        let mut fdb = small(4);
-        assert!(fdb.set(at(1, 1), A, Kind::Static, 0));
-        assert!(fdb.set(at(1, 2), A, Kind::Blackhole, 0));
-        assert_eq!(fdb.learn(at(1, 1), B, 0), Learned::Fixed);
-        assert_eq!(fdb.learn(at(1, 1), A, 0), Learned::Known);
-        assert_eq!(fdb.learn(at(1, 2), B, 0), Learned::Blackhole);
-        fdb.flush_all();
-        fdb.sweep(1000, fdb.buckets());
-        assert_eq!(fdb.lookup(at(1, 1), 1000), Some(Found { port: A, kind: Kind::Static }));
-        assert!(fdb.remove(at(1, 1)) && !fdb.remove(at(1, 1)));
-        assert_eq!(fdb.len(), 1);
-        for station in 3..10 {
-            fdb.set(at(1, station), A, Kind::Static, 0);
-        }
-        assert_eq!(fdb.len(), 4, "the limit holds for them as well");
-    }
-
-    #[test]
-    fn flushing_is_by_port_by_vlan_or_everything() {
-        let mut fdb = small(16);
-        for (vid, station, port) in [(1, 1, A), (1, 2, B), (2, 3, A), (2, 4, B)] {
-            fdb.learn(at(vid, station), port, 0);
-        }
-        fdb.flush_port(A);
-        assert_eq!([1, 2, 3, 4].map(|s| fdb.lookup(at(1 + (s > 2) as u16, s), 0)), [None, found(B), None, found(B)]);
-        assert_eq!(fdb.len(), 2);
-        fdb.flush_vlan(Vid::new(2).unwrap());
-        assert_eq!((fdb.len(), fdb.lookup(at(2, 4), 0)), (1, None));
-        assert_eq!(fdb.learn(at(2, 4), B, 0), Learned::New);
-        fdb.flush_all();
-        assert_eq!(fdb.len(), 0);
-        fdb.sweep(0, fdb.buckets());
-        assert_eq!(fdb.table.len(), 0, "the sweep removes what was flushed");
-    }
-
-    #[test]
-    fn a_port_cannot_push_out_anothers_addresses() {
-        let mut fdb = small(100);
-        for station in 0..10 {
-            fdb.learn(at(1, station), B, 0);
-        }
-        // A storm of new addresses behind A.
-        for station in 1000..21_000 {
-            fdb.learn(at(1, station), A, 0);
-        }
-        assert!((0..10).all(|station| fdb.lookup(at(1, station), 0) == found(B)));
-        assert_eq!((fdb.len(), fdb.len_port(A), fdb.len_port(B)), (100, 90, 10));
-        // B may still learn: A, which has most, makes room.
-        assert_eq!(fdb.learn(at(1, 10), B, 0), Learned::New);
-        assert_eq!((fdb.len_port(A), fdb.len_port(B)), (89, 11));
-        assert_eq!(fdb.counters().evicted, 20_000 - 90 + 1);
-    }
-
-    #[test]
-    fn limits_of_ports_and_vlans() {
-        let mut limits = Limits::total(100);
-        limits.per_port[0] = 3;
-        limits.per_vlan = 5;
-        let mut fdb = Fdb::new(limits, TICKS_PER_AGE, 7);
-        let learned = |fdb: &mut Fdb, vid, port, stations: std::ops::Range<u32>| {
-            stations.filter(|&station| fdb.learn(at(vid, station), port, 0) == Learned::New).count()
-        };
-        assert_eq!(learned(&mut fdb, 1, A, 0..10), 3);
-        assert_eq!(learned(&mut fdb, 1, B, 10..20), 2, "five of the VLAN in all");
-        assert_eq!(learned(&mut fdb, 2, B, 20..30), 5);
-        assert_eq!(fdb.learn(at(2, 20), A, 0), Learned::Refused, "moving to a full port");
-        assert_eq!(fdb.lookup(at(2, 20), 0), found(B));
-    }
-
-    /// Addresses as vendors, hypervisors and test tools give them out: counted up in one octet or another.
-    #[test]
-    fn addresses_in_a_row_spread_over_the_front() {
-        type Numbering = fn(u32) -> MacAddr;
-        let numberings: [Numbering; 3] = [
-            |n| {
-                let o = n.to_be_bytes();
-                MacAddr([2, 0, o[0], o[1], o[2], o[3]])
-            },
-            |n| {
-                let o = n.to_le_bytes();
-                MacAddr([2, 0, o[0], o[1], o[2], o[3]])
-            },
-            |n| {
-                let o = n.to_be_bytes();
-                MacAddr([2, o[3], 0x5e, o[2], 0, o[1]])
-            },
-        ];
-        for (which, numbering) in numberings.into_iter().enumerate() {
-            for seed in [0, 1, 0xdead_beef] {
-                let mut fdb = Fdb::new(Limits::total(1 << 16), TICKS_PER_AGE, seed);
-                for n in 0..1 << 16 {
-                    fdb.learn(key(Vid::DEFAULT, numbering(n)), A, 0);
-                }
-                let placed: usize = fdb.front.iter().map(|line| line.keys.iter().filter(|&&key| key != 0).count()).sum();
-                assert!(placed > (1 << 16) * 93 / 100, "numbering {which}, seed {seed}: {placed} of 65536 in the front");
-            }
-        }
-    }
-
-    #[test]
-    fn a_million_addresses() {
-        let mut fdb = small(1 << 20);
-        let buckets = fdb.buckets();
-        for station in 0..1 << 20 {
-            assert_eq!(fdb.learn(at(1, station), PortId((station % 17) as u8), 0), Learned::New);
-        }
-        assert_eq!(fdb.buckets(), buckets, "the table never grows");
-        assert!((0..1 << 20).all(|station| fdb.lookup(at(1, station), 0) == found(PortId((station % 17) as u8))));
-    }
-
-    #[derive(Clone, Debug)]
-    enum Op {
-        Learn { station: u32, vid: u16, port: u8 },
-        Wait(u32),
-        FlushPort(u8),
-        FlushVlan(u16),
-        FlushAll,
-        Sweep(usize),
-        Remove { station: u32, vid: u16 },
-    }
-
-    fn op() -> impl Strategy<Value = Op> {
-        let (station, vid, port) = (0..12u32, 1..4u16, 0..3u8);
-        prop_oneof![
-            8 => (station.clone(), vid.clone(), port.clone()).prop_map(|(station, vid, port)| Op::Learn { station, vid, port }),
-            3 => (0..50u32).prop_map(Op::Wait),
-            1 => port.prop_map(Op::FlushPort),
-            1 => vid.clone().prop_map(Op::FlushVlan),
-            1 => Just(Op::FlushAll),
-            2 => (0..40usize).prop_map(Op::Sweep),
-            1 => (station, vid).prop_map(|(station, vid)| Op::Remove { station, vid }),
-        ]
-    }
-
-    proptest! {
-        /// Against a map of when each address was last seen where.
-        #[test]
-        fn behaves_like_a_map_with_time(ops in prop::collection::vec(op(), 0..300), start: u32) {
-            let mut fdb = small(64);
-            let mut model: StdMap<Key, (PortId, u32)> = StdMap::new();
-            let mut now = start;
-            for op in ops {
-                match op {
-                    Op::Learn { station, vid, port } => {
-                        let key = at(vid, station);
-                        let before = model.get(&key).copied().filter(|(_, seen)| now.wrapping_sub(*seen) <= TICKS_PER_AGE);
-                        let expected = match before {
-                            None => Learned::New,
-                            Some((at, _)) if at != PortId(port) => Learned::Moved { from: at },
-                            Some((_, seen)) if seen == now => Learned::Known,
-                            Some(_) => Learned::Refreshed,
-                        };
-                        prop_assert_eq!(fdb.learn(key, PortId(port), now), expected);
-                        model.insert(key, (PortId(port), now));
-                    }
-                    Op::Wait(ticks) => now = now.wrapping_add(ticks),
-                    Op::FlushPort(port) => { fdb.flush_port(PortId(port)); model.retain(|_, (at, _)| *at != PortId(port)); }
-                    Op::FlushVlan(vid) => { fdb.flush_vlan(Vid::new(vid).unwrap()); model.retain(|key, _| vid_of(*key) as u16 != vid); }
-                    Op::FlushAll => { fdb.flush_all(); model.clear(); }
-                    Op::Sweep(buckets) => fdb.sweep(now, buckets),
-                    Op::Remove { station, vid } => { fdb.remove(at(vid, station)); model.remove(&at(vid, station)); }
-                }
-                for (vid, station) in (1..4).flat_map(|vid| (0..12).map(move |station| (vid, station))) {
-                    let expected = model.get(&at(vid, station)).filter(|(_, seen)| now.wrapping_sub(*seen) <= TICKS_PER_AGE);
-                    prop_assert_eq!(fdb.lookup(at(vid, station), now).map(|found| found.port), expected.map(|(port, _)| *port));
-                    prop_assert_eq!(fdb.lookup(at(vid, station), now), fdb.lookup_table(at(vid, station), now), "the front says what the table says");
-                }
-            }
-            fdb.sweep(now, fdb.buckets());
-            model.retain(|_, (_, seen)| now.wrapping_sub(*seen) <= TICKS_PER_AGE);
-            prop_assert_eq!(fdb.len(), model.len());
-            let mut shown: Vec<(Key, PortId)> = fdb.records(0..fdb.buckets(), now).map(|r| (key(r.vid, r.mac), r.port)).collect();
-            let mut all: Vec<(Key, PortId)> = model.iter().map(|(key, (port, _))| (*key, *port)).collect();
-            shown.sort();
-            all.sort();
-            prop_assert_eq!(shown, all);
-        }
-    }
-}
+mod tests;

@@ -22,12 +22,12 @@ pub fn learn(ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
     }
     let mut last = 0; // No key is 0: VLANs begin at 1.
     for i in bits(notes.admitted_mask) {
-        let key = notes.src[i];
+        let key = notes.packets[i].src;
         if key == last {
             continue;
         }
         last = key;
-        let learned = context.fdb.learn_at(notes.slots[i].0, key, ingress, context.tick);
+        let learned = context.fdb.learn_at(notes.packets[i].slots.0, key, ingress, context.tick);
         if learned != Learned::Known {
             news(learned, i, key, ingress, notes, context);
             if learned == Learned::Blackhole {
@@ -41,8 +41,8 @@ pub fn learn(ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
 #[inline(never)]
 fn refuse_blackholes(notes: &mut Notes, context: &Context<'_>) {
     for i in bits(notes.admitted_mask) {
-        if context.fdb.lookup(notes.src[i], context.tick).is_some_and(|found| found.kind == Kind::Blackhole) {
-            notes.verdicts[i] = Some(Verdict::Drop(DropReason::Blackhole));
+        if context.fdb.lookup(notes.packets[i].src, context.tick).is_some_and(|found| found.kind == Kind::Blackhole) {
+            notes.packets[i].verdict = Some(Verdict::Drop(DropReason::Blackhole));
             notes.admitted_mask &= !(1 << i);
         }
     }
@@ -55,11 +55,11 @@ fn news(learned: Learned, i: usize, key: Key, ingress: PortId, notes: &mut Notes
         Learned::New | Learned::Refreshed => context.updates.push(FdbUpdate { key, port: ingress, tick: context.tick }),
         Learned::Moved { from } => {
             context.updates.push(FdbUpdate { key, port: ingress, tick: context.tick });
-            let vid = context.tables.vlans[notes.admitted[i].vlan as usize].vid;
+            let vid = context.tables.vlans[notes.packets[i].admitted.vlan as usize].vid;
             context.control.tell(Event::Moved { vid, mac: MacAddr::from_raw(key), from, to: ingress });
         }
         Learned::Blackhole => {
-            notes.verdicts[i] = Some(Verdict::Drop(DropReason::Blackhole));
+            notes.packets[i].verdict = Some(Verdict::Drop(DropReason::Blackhole));
             notes.admitted_mask &= !(1 << i);
         }
     }

@@ -121,26 +121,36 @@ impl<F: Fn() -> u64> Observer for CycleObserver<F> {
     }
 }
 
-/// What the phases find out about each packet of the burst: at its index in the arrays, at its bit in the masks.
+/// What the phases find out about one packet: a cache line.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+pub struct Note {
+    /// Parse.
+    pub headers: Headers,
+    /// Admit: source and VLAN, as the FDB's key.
+    pub src: Key,
+    /// Admit: destination and VLAN, as the FDB's key; resolve: that of whom a message or a packet to the switch is for.
+    pub dst: Key,
+    /// Admit, resolve: where these are in the FDB.
+    pub slots: (Slot, Slot),
+    /// Admit: the VLAN and the state of the tag.
+    pub admitted: Admitted,
+    /// Parse, admit, resolve: what becomes of it.
+    pub verdict: Option<Verdict>,
+}
+
+const _: () = assert!(size_of::<Note>() == 64);
+
+/// What the phases find out about the packets of the burst: each at its index, and at its bit in the masks.
 #[derive(Debug)]
 pub struct Notes {
-    /// Parse.
-    pub headers: [Headers; BURST_MAX],
-    /// Admit: the VLAN and the state of the tag.
-    pub admitted: [Admitted; BURST_MAX],
-    /// Admit: source and VLAN, as the FDB's key.
-    pub src: [Key; BURST_MAX],
-    /// Admit: destination and VLAN, as the FDB's key.
-    pub dst: [Key; BURST_MAX],
-    /// Admit: where these are in the FDB.
-    pub slots: [(Slot, Slot); BURST_MAX],
-    /// Parse, admit, resolve: what becomes of it.
-    pub verdicts: [Option<Verdict>; BURST_MAX],
+    /// Each packet's own.
+    pub packets: [Note; BURST_MAX],
     /// Admit: packets that may enter.
     pub admitted_mask: u64,
     /// Admit: those among them that are for one station's MAC and nothing else.
     pub plain: u64,
-    /// Resolve: packets whose destination address is to be overwritten with `headers[i].dst`.
+    /// Resolve: packets whose destination address is to be overwritten with `headers.dst`.
     pub readdressed: u64,
     /// Resolve: packets that leave by one port, with another tag than they came with.
     pub retagged: u64,
@@ -154,12 +164,7 @@ impl Notes {
     /// Notes on nothing yet.
     pub fn new() -> Notes {
         Notes {
-            headers: [Headers::default(); BURST_MAX],
-            admitted: [Admitted::default(); BURST_MAX],
-            src: [0; BURST_MAX],
-            dst: [0; BURST_MAX],
-            slots: [(Slot::default(), Slot::default()); BURST_MAX],
-            verdicts: [None; BURST_MAX],
+            packets: [Note::default(); BURST_MAX],
             admitted_mask: 0,
             plain: 0,
             readdressed: 0,

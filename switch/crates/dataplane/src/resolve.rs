@@ -18,20 +18,23 @@ use crate::admit::TagState;
 use crate::event::Event;
 use crate::fdb::{Fdb, Key, Kind};
 use crate::message;
-use crate::pipeline::{Context, Notes, bits};
-use crate::tables::{Egress, Tables, VlanTable};
+use crate::pipeline::{Context, Note, Notes, bits};
+use crate::tables::{Egress, NO_VLAN, Tables, VlanIndex, VlanTable};
 use crate::verdict::{DropReason, PuntReason, Verdict};
 
 /// Gives a verdict to each packet that may enter.
 #[inline]
 pub fn resolve(burst: &Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
+    let mut lookup = Lookup::new(ingress, context.tables);
     for i in bits(notes.plain & notes.admitted_mask) {
-        let vlan = &context.tables.vlans[notes.admitted[i].vlan as usize];
-        notes.verdicts[i] = match known(i, vlan, ingress, notes, context) {
-            None => Some(by_mac(context.fdb, context.tick, vlan, notes.dst[i], ingress)),
-            forward => forward,
-        };
-        note_tag(i, vlan, notes);
+        match lookup.known(&notes.packets[i], context) {
+            Some(port) => notes.packets[i].verdict = Some(Verdict::Forward(port)),
+            None => {
+                let vlan = &context.tables.vlans[notes.packets[i].admitted.vlan as usize];
+                notes.packets[i].verdict = Some(by_mac(context.fdb, context.tick, vlan, notes.packets[i].dst, ingress));
+                note_tag(i, vlan, notes);
+            }
+        }
     }
     let others = notes.admitted_mask & !notes.plain;
     if others != 0 {
@@ -42,12 +45,32 @@ pub fn resolve(burst: &Burst, ingress: PortId, notes: &mut Notes, context: &mut 
     }
 }
 
-/// The one case that matters: the destination is known, elsewhere, and the port it is behind takes it. `None` says nothing.
-#[inline(always)]
-fn known(i: usize, vlan: &VlanTable, ingress: PortId, notes: &Notes, context: &Context<'_>) -> Option<Verdict> {
-    let port = context.fdb.lookup_learned(notes.slots[i].1, notes.dst[i], context.tick)?;
-    let takes = matches!(vlan.egress[port.index()], Egress::Untagged | Egress::Tagged);
-    (takes & (port != ingress)).then_some(Verdict::Forward(port))
+/// What look-ups of one burst have in common, as long as its frames are of one VLAN.
+struct Lookup<'a> {
+    ingress: PortId,
+    tables: &'a Tables,
+    /// That of `vlan`.
+    index: VlanIndex,
+    vlan: Option<(&'a VlanTable, u16)>,
+}
+
+impl<'a> Lookup<'a> {
+    #[inline(always)]
+    fn new(ingress: PortId, tables: &'a Tables) -> Lookup<'a> {
+        Lookup { ingress, tables, index: NO_VLAN, vlan: None }
+    }
+
+    /// The one case that matters: the destination is known, elsewhere, and the port it is behind sends the frame as it is. `None` says nothing.
+    #[inline(always)]
+    fn known(&mut self, note: &Note, context: &Context<'_>) -> Option<PortId> {
+        if note.admitted.vlan != self.index {
+            self.index = note.admitted.vlan;
+            self.vlan = self.tables.vlans.get(self.index as usize).map(|vlan| (vlan, context.fdb.vlan_generation(vlan.vid)));
+        }
+        let (vlan, generation) = self.vlan?;
+        let port = context.fdb.lookup_learned(note.slots.1, note.dst, generation, context.tick)?;
+        (vlan.egress[port.index()] as u8 == note.admitted.tag as u8 && port != self.ingress).then_some(port)
+    }
 }
 
 /// The message and the IP lane where all is as it should be: a message to a known MAC, an IPv4 packet to a known neighbour.
@@ -58,47 +81,47 @@ fn resolve_lanes(others: u64, burst: &Burst, ingress: PortId, notes: &mut Notes,
     let own = tables.own_mac.raw();
     let mut sure = 0u64;
     for i in bits(others) {
-        let Headers { dst, ethertype, payload, .. } = notes.headers[i];
-        if dst != own || has_payload_tags(payload, notes.admitted[i].tag) {
+        let note = &mut notes.packets[i];
+        let Headers { dst, ethertype, payload, .. } = note.headers;
+        if dst != own || has_payload_tags(payload, note.admitted.tag) {
             continue;
         }
-        let vid = tables.vlans[notes.admitted[i].vlan as usize].vid;
+        let vid = (note.dst >> 48) as u16;
         let Some(packet) = burst.get(i) else { continue };
         let bytes = context.pool.head(packet).get(payload as usize..).unwrap_or_default();
         let mac = if ethertype == EtherType::MESSAGE.0 && tables.lanes.message {
             Header::final_mac(bytes, packet.len() - payload as usize)
         } else if ethertype == EtherType::IPV4.0 && tables.lanes.ip {
-            neighbor(tables, vid, EtherType::IPV4, bytes).map(MacAddr::raw)
+            Vid::new(vid).and_then(|vid| neighbor(tables, vid, EtherType::IPV4, bytes)).map(MacAddr::raw)
         } else {
             None
         };
         if let Some(mac) = mac {
-            notes.dst[i] = mac | (vid.get() as u64) << 48;
-            notes.slots[i].1 = context.fdb.slot(notes.dst[i]);
+            note.dst = mac | u64::from(vid) << 48;
+            note.slots.1 = context.fdb.slot(note.dst);
             sure |= 1 << i;
         }
     }
-    let mut rest = others & !sure;
+    let mut lookup = Lookup::new(ingress, tables);
+    let mut found = 0u64;
     for i in bits(sure) {
-        let vlan = &tables.vlans[notes.admitted[i].vlan as usize];
-        match known(i, vlan, ingress, notes, context) {
-            None => rest |= 1 << i, // Unknown, here, blocked: the long way tells which.
-            forward => {
-                notes.verdicts[i] = forward;
-                readdress(notes, i, notes.dst[i] & 0xffff_ffff_ffff);
-                note_tag(i, vlan, notes);
-            }
-        }
+        let note = &mut notes.packets[i];
+        // Unknown, here, blocked, another tag: the long way tells which.
+        let Some(port) = lookup.known(note, context) else { continue };
+        note.verdict = Some(Verdict::Forward(port));
+        note.headers.dst = note.dst & 0xffff_ffff_ffff;
+        found |= 1 << i;
     }
-    rest
+    notes.readdressed |= found;
+    others & !found
 }
 
 /// Notes whether a packet that leaves by one port needs another tag.
 #[inline(always)]
 fn note_tag(i: usize, vlan: &VlanTable, notes: &mut Notes) {
-    if let Some(Verdict::Forward(port)) = notes.verdicts[i] {
+    if let Some(Verdict::Forward(port)) = notes.packets[i].verdict {
         let tagged = vlan.egress[port.index()] == Egress::Tagged;
-        let tag = notes.admitted[i].tag;
+        let tag = notes.packets[i].admitted.tag;
         // A priority tag stays on nowhere: it becomes the VLAN's, or goes (IEEE 802.1Q §6.9).
         let differs = (tagged != (tag == TagState::Tagged)) | (tag == TagState::Priority);
         notes.retagged |= (differs as u64) << i;
@@ -134,15 +157,15 @@ fn resolve_others(others: u64, burst: &Burst, ingress: PortId, notes: &mut Notes
     for i in bits(others) {
         let step = whom(i, burst, notes, context);
         if let Step::Mac(mac) | Step::Readdress { mac, .. } = step {
-            let vlan = &context.tables.vlans[notes.admitted[i].vlan as usize];
-            notes.dst[i] = mac | (vlan.vid.get() as u64) << 48;
-            notes.slots[i].1 = context.fdb.slot(notes.dst[i]);
+            let vlan = &context.tables.vlans[notes.packets[i].admitted.vlan as usize];
+            notes.packets[i].dst = mac | (vlan.vid.get() as u64) << 48;
+            notes.packets[i].slots.1 = context.fdb.slot(notes.packets[i].dst);
         }
         steps.push((i, step));
     }
     for (i, step) in steps {
-        let vlan = &context.tables.vlans[notes.admitted[i].vlan as usize];
-        notes.verdicts[i] = Some(match step {
+        let vlan = &context.tables.vlans[notes.packets[i].admitted.vlan as usize];
+        notes.packets[i].verdict = Some(match step {
             Step::Done(verdict) => verdict,
             Step::Mac(mac) => by_mac(context.fdb, context.tick, vlan, mac | (vlan.vid.get() as u64) << 48, ingress),
             Step::Readdress { mac, named_by_sender } => {
@@ -156,7 +179,7 @@ fn resolve_others(others: u64, burst: &Burst, ingress: PortId, notes: &mut Notes
             }
         });
         note_tag(i, vlan, notes);
-        if notes.verdicts[i] == Some(Verdict::Drop(DropReason::FinalUnknown)) {
+        if notes.packets[i].verdict == Some(Verdict::Drop(DropReason::FinalUnknown)) {
             tell_final_unknown(i, burst, vlan.vid, ingress, notes, context);
         }
     }
@@ -185,13 +208,13 @@ fn by_mac(fdb: &Fdb, tick: u32, vlan: &VlanTable, dst: Key, ingress: PortId) -> 
 #[inline]
 fn whom(i: usize, burst: &Burst, notes: &mut Notes, context: &Context<'_>) -> Step {
     let tables = context.tables;
-    let headers = notes.headers[i];
-    let vlan = &tables.vlans[notes.admitted[i].vlan as usize];
+    let headers = notes.packets[i].headers;
+    let vlan = &tables.vlans[notes.packets[i].admitted.vlan as usize];
     let frame = context.pool.head(&burst[i]);
     let payload = frame.get(headers.payload as usize..).unwrap_or_default();
     let payload_len = burst[i].len() - headers.payload as usize;
     let to_us = headers.dst == tables.own_mac.raw();
-    let payload_tags = has_payload_tags(headers.payload, notes.admitted[i].tag);
+    let payload_tags = has_payload_tags(headers.payload, notes.packets[i].admitted.tag);
     let ethertype = if payload_tags { EtherType::QINQ } else { EtherType(headers.ethertype) };
 
     if ethertype == EtherType::ARP || ethertype == EtherType::IPV6 {
@@ -233,7 +256,7 @@ fn whom(i: usize, burst: &Burst, notes: &mut Notes, context: &Context<'_>) -> St
 
 /// Notes that the destination address is to be overwritten.
 fn readdress(notes: &mut Notes, i: usize, dst: u64) {
-    notes.headers[i].dst = dst;
+    notes.packets[i].headers.dst = dst;
     notes.readdressed |= 1 << i;
 }
 
@@ -295,7 +318,7 @@ fn interest(tables: &Tables, vid: Vid, ethertype: EtherType, headers: &Headers, 
 
 #[inline(never)]
 fn tell_final_unknown(i: usize, burst: &Burst, vid: Vid, port: PortId, notes: &Notes, context: &mut Context<'_>) {
-    let headers = &notes.headers[i];
+    let headers = &notes.packets[i].headers;
     let payload = context.pool.head(&burst[i]).get(headers.payload as usize..).unwrap_or_default();
     let Ok(header) = Header::parse_prefix(payload, burst[i].len() - headers.payload as usize) else { return };
     // Never a notice about a notice: two switches could send them for ever.

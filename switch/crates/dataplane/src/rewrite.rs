@@ -17,17 +17,17 @@ use crate::verdict::{DropReason, Verdict};
 #[inline]
 pub fn rewrite(burst: &mut Burst, notes: &mut Notes, context: &mut Context<'_>) {
     for i in bits(notes.readdressed) {
-        if !set_destination(context.pool, &mut burst[i], notes.headers[i].dst) {
-            notes.verdicts[i] = Some(Verdict::Drop(DropReason::NoBuffer));
+        if !set_destination(context.pool, &mut burst[i], notes.packets[i].headers.dst) {
+            notes.packets[i].verdict = Some(Verdict::Drop(DropReason::NoBuffer));
         }
     }
     for i in bits(notes.retagged) {
-        if let Some(Verdict::Forward(port)) = notes.verdicts[i] {
-            let admitted = notes.admitted[i];
+        if let Some(Verdict::Forward(port)) = notes.packets[i].verdict {
+            let admitted = notes.packets[i].admitted;
             let vlan = &context.tables.vlans[admitted.vlan as usize];
             let tagged = vlan.egress[port.index()] == Egress::Tagged;
             if !retag(context.pool, &mut burst[i], admitted.tag, tagged, vlan.vid) {
-                notes.verdicts[i] = Some(Verdict::Drop(DropReason::NoBuffer));
+                notes.packets[i].verdict = Some(Verdict::Drop(DropReason::NoBuffer));
             }
         }
     }

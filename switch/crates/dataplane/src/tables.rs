@@ -48,6 +48,7 @@ pub struct PortTable {
 
 /// What leaving by a port means for a frame of a VLAN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Egress {
     /// The port is not a member.
     #[default]

@@ -142,7 +142,7 @@ pub fn transmit(burst: &mut Burst, ingress: PortId, notes: &mut Notes, context: 
     }
     let mut queued = 0;
     for (i, packet) in burst.drain(..).enumerate() {
-        match notes.verdicts[i] {
+        match notes.packets[i].verdict {
             Some(Verdict::Forward(port)) => {
                 queued += 1;
                 context.output.push(port, packet, context.now, context.pool, context.counters);
@@ -162,9 +162,9 @@ pub fn transmit(burst: &mut Burst, ingress: PortId, notes: &mut Notes, context: 
 /// Everybody else in the VLAN gets the frame.
 #[inline(never)]
 fn flood(packet: Packet, i: usize, ingress: PortId, notes: &Notes, context: &mut Context<'_>) {
-    let admitted = notes.admitted[i];
+    let admitted = notes.packets[i].admitted;
     let vlan = &context.tables.vlans[admitted.vlan as usize];
-    let unknown_unicast = notes.headers[i].dst & 1 == 0;
+    let unknown_unicast = notes.packets[i].headers.dst & 1 == 0;
     let spared = if unknown_unicast { vlan.no_unknown_unicast } else { 0 } | 1 << ingress.index();
     let reaches = |ports: &[PortId]| ports.iter().filter(|port| spared & 1 << port.index() == 0).count();
     let (untagged, tagged) = (reaches(&vlan.flood_untagged), reaches(&vlan.flood_tagged));
@@ -236,7 +236,7 @@ fn spread(packet: Packet, tagged: bool, count: usize, spared: u128, ingress: Por
 
 /// Control gets the frame.
 fn punt(packet: Packet, i: usize, ingress: PortId, reason: PuntReason, notes: &Notes, context: &mut Context<'_>) {
-    let vid = context.tables.vlans[notes.admitted[i].vlan as usize].vid;
+    let vid = context.tables.vlans[notes.packets[i].admitted.vlan as usize].vid;
     let counters = &mut context.counters[ingress.index()];
     match context.control.punts.push(Punted { packet, port: ingress, vid, reason }) {
         Ok(()) => counters.punted += 1,
