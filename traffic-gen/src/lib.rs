@@ -3,11 +3,13 @@
 //! [`plan`] says which frames each port sends and how fast; [`engine`] plays all wires of a chassis in real time from one
 //! thread, sends the plan, and measures what comes back; [`stamp`] is what a test frame carries;
 //! [`measure`] turns what arrived into loss, order and latency. Ports and rings are those of the
-//! switch; its forwarding and parsing are not used here. [`trial`] is what methods ask of a testbed and what it answers.
+//! switch; its forwarding and parsing are not used here. [`trial`] is what methods ask of a
+//! [`testbed`] and what it answers.
 #![forbid(unsafe_code)]
 
 pub mod engine;
 pub mod measure;
 pub mod plan;
 pub mod stamp;
+pub mod testbed;
 pub mod trial;

@@ -1,0 +1,13 @@
+//! Testbeds: what runs a [trial](crate::trial).
+//!
+//! - [`virtual_time`]: wires on a virtual clock around a device in this process: [`memory`] around anything with memory ports,
+//!   [`model`] devices with a known limit.
+//!
+//! [`schedule`] says when each frame goes, [`judge`] what became of it; all testbeds share both, so that they cannot differ in what a
+//! trial means.
+
+pub mod judge;
+pub mod memory;
+pub mod model;
+pub mod schedule;
+pub mod virtual_time;
