@@ -1,6 +1,5 @@
 //! What machine a figure was measured on: it stands beside every figure.
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,28 +11,7 @@ use crate::report::Machine;
 
 /// This machine, as far as it tells.
 pub fn describe(clock: &TscClock, pages: Pages) -> Machine {
-    let first_line = |path: &str| fs::read_to_string(path).ok().map(|text| text.lines().next().unwrap_or_default().trim().to_owned());
-    let cpu = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("model name"))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    });
-    Machine {
-        cpu: cpu.unwrap_or_default(),
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
-        tsc_hz: clock.ticks_per_second() as u64,
-        kernel: first_line("/proc/sys/kernel/osrelease").unwrap_or_default(),
-        hugepages: pages.to_string(),
-        governor: first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        commit: commit(),
-    }
-}
-
-/// The commit of the working tree, if this runs in one.
-fn commit() -> Option<String> {
-    let output = std::process::Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
+    Machine { tsc_hz: clock.ticks_per_second() as u64, hugepages: pages.to_string(), ..Machine::here() }
 }
 
 /// How long a cache line takes from one core to the other: half a round trip of a number that two threads count up in turn; median.

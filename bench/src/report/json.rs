@@ -5,15 +5,12 @@
 
 use std::io;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use traffic_gen::output::HGRM_NS_PER_UNIT;
+use traffic_gen::output::json::encoded;
 
-use super::hgrm::HGRM_NS_PER_UNIT;
-use super::model::{ChassisReport, Direction, PERCENTILES, Summary, Totals};
+use super::model::{ChassisReport, Direction, Totals};
 
 /// Changes whenever a field changes its meaning or goes away; new fields leave it alone.
 const SCHEMA: &str = "bladeswitch/chassis-report/1";
@@ -56,31 +53,8 @@ impl Serialize for Direction {
         map.serialize_entry("name", &self.name)?;
         map.serialize_entry("sampled_one_in", &self.sampling)?;
         map.serialize_entry("samples", &summary.samples)?;
-        map.serialize_entry("latency_ns", &Figures(&summary))?;
-        map.serialize_entry("histogram_v2_deflate_base64", &encode(&self.histogram).map_err(serde::ser::Error::custom)?)?;
+        map.serialize_entry("latency_ns", &summary)?;
+        map.serialize_entry("histogram_v2_deflate_base64", &encoded(&self.histogram).map_err(serde::ser::Error::custom)?)?;
         map.end()
     }
-}
-
-/// The figures of a summary under their names.
-struct Figures<'a>(&'a Summary);
-
-impl Serialize for Figures<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("min", &self.0.min_ns)?;
-        for (percentile, value) in PERCENTILES.iter().zip(self.0.percentiles_ns) {
-            map.serialize_entry(percentile.name, &value)?;
-        }
-        map.serialize_entry("max", &self.0.max_ns)?;
-        map.serialize_entry("mean", &self.0.mean_ns)?;
-        map.serialize_entry("stdev", &self.0.stdev_ns)?;
-        map.end()
-    }
-}
-
-fn encode(histogram: &Histogram<u64>) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    V2DeflateSerializer::new().serialize(histogram, &mut bytes).map_err(|error| format!("histogram: {error:?}"))?;
-    Ok(STANDARD.encode(bytes))
 }

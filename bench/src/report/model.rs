@@ -6,8 +6,9 @@ use std::fmt;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::numbers::count;
-use super::warning::Warning;
+use traffic_gen::output::numbers::{count, ratio};
+use traffic_gen::output::plots::LatencyTick;
+use traffic_gen::output::{Distribution, Machine, Rate, Setting, Summary, Warning};
 
 /// Everything the report of one run says.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -45,81 +46,6 @@ pub struct ChassisReport {
     pub warnings: Vec<Warning>,
 }
 
-/// The machine and the program of a run. Texts are shown as they are; empty means unknown.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Machine {
-    /// CPU model.
-    pub cpu: String,
-    /// Logical cores this process may use.
-    pub cores: usize,
-    /// TSC ticks in a second; 0 when unknown.
-    pub tsc_hz: u64,
-    /// Kernel release.
-    pub kernel: String,
-    /// Where the mempool lies, for example `none` or `2 MiB`.
-    pub hugepages: String,
-    /// Frequency governor, `None` where the machine shows none (most virtual machines).
-    pub governor: Option<String>,
-    /// Version of this program.
-    pub version: String,
-    /// Commit it was built from, where known.
-    pub commit: Option<String>,
-}
-
-/// One line of the configuration summary.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Setting {
-    /// What was set, with its unit if it has one.
-    pub key: String,
-    /// To what.
-    pub value: String,
-}
-
-impl Setting {
-    /// A line of the summary.
-    pub fn new(key: impl Into<String>, value: impl fmt::Display) -> Self {
-        Self { key: key.into(), value: value.to_string() }
-    }
-}
-
-/// Frames and bits in a second.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Rate {
-    /// Frames in a second.
-    pub pps: f64,
-    /// Bits in a second on the wire: frame, FCS and the 20 B of preamble, delimiter and gap (IEEE 802.3 clause 4).
-    pub bps_l1: f64,
-    /// Bits in a second of frames with FCS.
-    pub bps_l2: f64,
-}
-
-impl Rate {
-    /// The mean rate of `frames` that hold `bytes` in all, FCS included, in `seconds`; zero when no time passed.
-    pub fn over(frames: u64, bytes: u64, seconds: f64) -> Self {
-        if seconds.is_nan() || seconds <= 0.0 {
-            return Self::default();
-        }
-        let (frames, bytes) = (frames as f64, bytes as f64);
-        Self { pps: frames / seconds, bps_l1: (bytes + 20.0 * frames) * 8.0 / seconds, bps_l2: bytes * 8.0 / seconds }
-    }
-
-    /// Million frames in a second.
-    pub fn mpps(&self) -> f64 {
-        self.pps / 1e6
-    }
-
-    /// Share of a link of `speed_bps`, 1.0 = line rate; `None` without a speed.
-    pub fn share_of(&self, speed_bps: u64) -> Option<f64> {
-        (speed_bps > 0).then(|| self.bps_l1 / speed_bps as f64)
-    }
-
-    pub(super) fn add(&mut self, other: &Self) {
-        self.pps += other.pps;
-        self.bps_l1 += other.bps_l1;
-        self.bps_l2 += other.bps_l2;
-    }
-}
-
 /// One port of the switch and what the generator did with it.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct PortRow {
@@ -151,13 +77,6 @@ impl PortRow {
     /// Lost share of the frames due on this port, 0.0 when none were.
     pub fn loss_ratio(&self) -> f64 {
         ratio(self.lost, self.received.saturating_add(self.lost))
-    }
-
-    /// `tx_full 1,204, vlan_ingress 7`, the largest first; empty when nothing was dropped.
-    pub(super) fn drops_text(&self, separator: &str) -> String {
-        let mut drops: Vec<(&String, u64)> = self.drops.iter().map(|(reason, n)| (reason, *n)).filter(|(_, n)| *n > 0).collect();
-        drops.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-        drops.iter().map(|(reason, n)| format!("{reason} {}", count(*n))).collect::<Vec<_>>().join(separator)
     }
 }
 
@@ -195,64 +114,6 @@ pub struct Direction {
     pub sampling: u64,
 }
 
-/// A percentile that is shown.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Percentile {
-    /// Name in tables and JSON.
-    pub name: &'static str,
-    /// Share of samples at or below it.
-    pub quantile: f64,
-    /// It says something only with at least so many samples: fewer, and it is the maximum by another name.
-    pub samples_min: u64,
-}
-
-/// The percentiles that tables and JSON show.
-pub const PERCENTILES: [Percentile; 5] = [
-    Percentile { name: "p50", quantile: 0.5, samples_min: 2 },
-    Percentile { name: "p90", quantile: 0.9, samples_min: 10 },
-    Percentile { name: "p99", quantile: 0.99, samples_min: 100 },
-    Percentile { name: "p99.9", quantile: 0.999, samples_min: 1_000 },
-    Percentile { name: "p99.99", quantile: 0.9999, samples_min: 10_000 },
-];
-
-/// A histogram in a few figures, all in ns. `None` where the samples do not tell.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Summary {
-    /// Count of samples.
-    pub samples: u64,
-    /// Smallest sample.
-    pub min_ns: Option<u64>,
-    /// The values of [`PERCENTILES`], in their order.
-    pub percentiles_ns: [Option<u64>; PERCENTILES.len()],
-    /// Largest sample.
-    pub max_ns: Option<u64>,
-    /// Arithmetic mean.
-    pub mean_ns: Option<f64>,
-    /// Standard deviation.
-    pub stdev_ns: Option<f64>,
-}
-
-impl Summary {
-    /// The figures of a histogram of ns.
-    pub fn of(histogram: &Histogram<u64>) -> Self {
-        let samples = histogram.len();
-        let some = samples > 0;
-        Self {
-            samples,
-            min_ns: some.then(|| histogram.min()),
-            percentiles_ns: PERCENTILES.map(|p| (samples >= p.samples_min).then(|| histogram.value_at_quantile(p.quantile))),
-            max_ns: some.then(|| histogram.max()),
-            mean_ns: some.then(|| histogram.mean()),
-            stdev_ns: some.then(|| histogram.stdev()),
-        }
-    }
-
-    /// One percentile by its name in [`PERCENTILES`].
-    pub(super) fn percentile_ns(&self, name: &str) -> Option<u64> {
-        PERCENTILES.iter().position(|p| p.name == name).and_then(|i| self.percentiles_ns[i])
-    }
-}
-
 /// One interval of the run.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Tick {
@@ -266,17 +127,6 @@ pub struct Tick {
     pub lost: u64,
     /// Latency per direction, in the order of [`ChassisReport::directions`]; `None` where there was no sample.
     pub latency: Vec<Option<LatencyTick>>,
-}
-
-/// Latency of one direction in one interval.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct LatencyTick {
-    /// Median, ns.
-    pub p50_ns: u64,
-    /// 99th percentile, ns.
-    pub p99_ns: u64,
-    /// Largest, ns.
-    pub max_ns: u64,
 }
 
 /// The switch's account of every frame: `rx + copies + injected = tx + dropped + punted + held`.
@@ -398,6 +248,11 @@ impl ChassisReport {
         totals
     }
 
+    /// What gets a histogram file of its own.
+    pub(super) fn distributions(&self) -> Vec<Distribution> {
+        self.directions.iter().map(|direction| Distribution::new(&direction.name, direction.histogram.clone())).collect()
+    }
+
     /// All directions in one histogram of ns.
     ///
     /// Where directions were sampled at different ratios, each sample counts for the frames it stands for, or the
@@ -447,9 +302,4 @@ impl ChassisReport {
         // What spoils a number outright comes before what merely colours it.
         self.warnings.splice(0..0, derived);
     }
-}
-
-/// `part / whole`, 0.0 when there is no whole.
-pub(super) fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }

@@ -9,7 +9,9 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use serde_json::Value;
 
-use super::numbers::count;
+use traffic_gen::output::Summary;
+use traffic_gen::output::numbers::{count, micros};
+
 use super::*;
 
 fn tables(report: &ChassisReport, width: u16) -> String {
@@ -45,8 +47,8 @@ fn tables_hold_every_number() {
         }
         for direction in &report.directions {
             let row = text.lines().find(|line| line.starts_with(&direction.name)).unwrap();
-            assert!(row.contains(&numbers::micros(direction.histogram.value_at_quantile(0.9999) as f64)), "{row:?}");
-            assert!(row.contains(&numbers::micros(direction.histogram.max() as f64)), "{row:?}");
+            assert!(row.contains(&micros(direction.histogram.value_at_quantile(0.9999) as f64)), "{row:?}");
+            assert!(row.contains(&micros(direction.histogram.max() as f64)), "{row:?}");
         }
         assert!(text.contains("ledger: balanced  rx 42,591,885 + copies 1,234 + injected 0"), "{text}");
         let columns = text.lines().map(|line| line.chars().count()).max().unwrap();
@@ -88,26 +90,6 @@ fn the_page_is_whole_and_stands_alone() {
     }
     // The name space of SVG is the only address, and is not loaded.
     assert_eq!(page.matches("http").count(), page.matches("http://www.w3.org/2000/svg").count());
-}
-
-#[test]
-fn many_ports_get_rows_of_their_own() {
-    let report = fixture::report(64);
-    let plot = plots::port_bars(&report.ports).unwrap().unwrap();
-    let mut rows: Vec<i32> = Vec::new();
-    for (name, y) in texts(&plot).filter(|(text, _)| text.ends_with("1G") || text.ends_with("10G")) {
-        assert!(rows.last().is_none_or(|last| y - last >= 14), "{name} overlaps the row above");
-        rows.push(y);
-    }
-    assert_eq!(rows.len(), 65);
-}
-
-/// The texts of an SVG with their y.
-fn texts(svg: &str) -> impl Iterator<Item = (&str, i32)> {
-    svg.split("<text ").skip(1).map(|element| {
-        let y = element.split(" y=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
-        (element.split('>').nth(1).unwrap().split('<').next().unwrap().trim(), y.parse().unwrap())
-    })
 }
 
 #[test]
@@ -302,16 +284,6 @@ fn derived_warnings_follow_the_numbers() {
         assert!(text.contains(part), "{part} in {text}");
     }
     assert_eq!(texts.len(), 7);
-}
-
-#[test]
-fn rates_count_the_wire() {
-    // IEEE 802.3: 1,488,095 frames of 64 B fill 1 Gb/s but for 160 bits.
-    let rate = Rate::over(1_488_095, 1_488_095 * 64, 1.0);
-    assert_eq!((rate.pps, rate.bps_l1, rate.bps_l2), (1_488_095.0, 999_999_840.0, 761_904_640.0));
-    assert_eq!(rate.share_of(0), None);
-    assert_eq!(Rate::over(1, 64, 0.0), Rate::default());
-    assert_eq!(Rate::over(1, 64, f64::NAN), Rate::default());
 }
 
 #[test]

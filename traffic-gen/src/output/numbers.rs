@@ -1,12 +1,12 @@
 //! How numbers are written for people: thousands separators, units chosen once, nothing that is not a number.
 
 /// `1234567` as `1,234,567`.
-pub(super) fn count(n: u64) -> String {
+pub fn count(n: u64) -> String {
     group(&n.to_string())
 }
 
 /// A fixed count of decimals with thousands separators; `-` for what is not a number.
-pub(super) fn fixed(value: f64, decimals: usize) -> String {
+pub fn fixed(value: f64, decimals: usize) -> String {
     if !value.is_finite() {
         return "-".to_owned();
     }
@@ -21,7 +21,7 @@ pub(super) fn fixed(value: f64, decimals: usize) -> String {
 }
 
 /// Nanoseconds as µs with about four significant digits, which is what a histogram of three digits holds.
-pub(super) fn micros(ns: f64) -> String {
+pub fn micros(ns: f64) -> String {
     let us = ns / 1e3;
     let decimals = match us.abs() {
         us if us < 10.0 => 3,
@@ -33,17 +33,17 @@ pub(super) fn micros(ns: f64) -> String {
 }
 
 /// The same for a value that may be missing.
-pub(super) fn micros_or_dash(ns: Option<u64>) -> String {
+pub fn micros_or_dash(ns: Option<u64>) -> String {
     ns.map_or_else(|| "-".to_owned(), |ns| micros(ns as f64))
 }
 
 /// Bits a second as Gb/s with three decimals.
-pub(super) fn gbps(bps: f64) -> String {
+pub fn gbps(bps: f64) -> String {
     fixed(bps / 1e9, 3)
 }
 
 /// A line rate as a network engineer writes it: `100M`, `1G`, `2.5G`.
-pub(super) fn speed(bps: u64) -> String {
+pub fn speed(bps: u64) -> String {
     let (unit, letter) = match bps {
         0 => return "-".to_owned(),
         1_000_000_000_000.. => (1e12, "T"),
@@ -57,7 +57,7 @@ pub(super) fn speed(bps: u64) -> String {
 }
 
 /// A share as per cent without the sign: exact zero is `0`, and a small share never looks like zero.
-pub(super) fn percent(share: f64) -> String {
+pub fn percent(share: f64) -> String {
     let percent = share * 100.0;
     match percent {
         0.0 => "0".to_owned(),
@@ -66,6 +66,11 @@ pub(super) fn percent(share: f64) -> String {
         p if p > 0.0 && p < 10.0 => fixed(p, 2),
         p => fixed(p, 1),
     }
+}
+
+/// `part / whole`, 0.0 when there is no whole.
+pub fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
 fn group(digits: &str) -> String {

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 
-use crate::report::numbers::fixed;
+use crate::output::numbers::fixed;
 
 /// One axis of a plot.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ pub(super) struct Axis {
     scale: Scale,
     range: Range<f64>,
     ticks: Vec<f64>,
+    /// Decimals that tell the ticks of a linear scale apart.
+    decimals: usize,
     title: String,
 }
 
@@ -36,7 +38,8 @@ impl Axis {
         let (first, last) = ((start / step - 1e-9).ceil() as i64, (end / step + 1e-9).floor() as i64);
         // Counted, not accumulated, so that labels stay round.
         let ticks = (first..=last.min(first.saturating_add(100))).map(|i| i as f64 * step).collect();
-        Self { scale: Scale::Linear, range: start..end, ticks, title: title.to_owned() }
+        let decimals = (-step.log10().floor()).clamp(0.0, 9.0) as usize;
+        Self { scale: Scale::Linear, range: start..end, ticks, decimals, title: title.to_owned() }
     }
 
     /// From zero to a round number at or above `max`.
@@ -55,21 +58,26 @@ impl Axis {
         if !max_us.is_finite() || max_us / min_us <= 20.0 {
             return Self::from_zero(max_us, title);
         }
-        let decades = min_us.log10().floor() as i32..=max_us.log10().ceil() as i32;
+        Self::log(min_us, max_us, ticks_max, title)
+    }
+
+    /// Logarithmic from `min` to `max`, both above zero, with at most `ticks_max` ticks.
+    pub(super) fn log(min: f64, max: f64, ticks_max: usize, title: &str) -> Self {
+        let decades = min.log10().floor() as i32..=max.log10().ceil() as i32;
         let steps = |digits: &[f64]| -> Vec<f64> {
             decades.clone().flat_map(|decade| digits.iter().map(move |digit| digit * 10_f64.powi(decade))).collect()
         };
         // The ends are the steps of 1, 2 or 5 next to the values, so that little paper stays empty.
         let fine = steps(&[1.0, 2.0, 5.0]);
-        let start = fine.iter().copied().filter(|v| *v <= min_us).fold(fine[0], f64::max);
-        let end = fine.iter().copied().filter(|v| *v >= max_us).fold(f64::INFINITY, f64::min).min(fine[fine.len() - 1]);
+        let start = fine.iter().copied().filter(|v| *v <= min).fold(fine[0], f64::max);
+        let end = fine.iter().copied().filter(|v| *v >= max).fold(f64::INFINITY, f64::min).min(fine[fine.len() - 1]);
         let shown = |steps: Vec<f64>| -> Vec<f64> { steps.into_iter().filter(|v| (start..=end).contains(v)).collect() };
         let mut ticks = shown(fine);
         if ticks.len() > ticks_max {
             ticks = shown(steps(&[1.0]));
             ticks = ticks.iter().copied().step_by(ticks.len().div_ceil(ticks_max.max(1)).max(1)).collect();
         }
-        Self { scale: Scale::Log, range: start..end, ticks, title: title.to_owned() }
+        Self { scale: Scale::Log, range: start..end, ticks, decimals: 6, title: title.to_owned() }
     }
 
     /// Quantiles up to the last that `samples` can tell, at most seven nines: 0, 50, 90, 99, 99.9 …
@@ -78,7 +86,17 @@ impl Axis {
         let mut ticks = vec![0.0, 0.5, 0.9];
         ticks.extend((2..=7).map(|nines| 1.0 - 10_f64.powi(-nines)));
         ticks.retain(|quantile| *quantile <= end);
-        Self { scale: Scale::Nines, range: 0.0..end, ticks, title: title.to_owned() }
+        Self { scale: Scale::Nines, range: 0.0..end, ticks, decimals: 0, title: title.to_owned() }
+    }
+
+    /// From a round number at or below `min` to one at or above `max`, with about `ticks` steps: for values close to each other.
+    pub(super) fn around(min: f64, max: f64, ticks: f64, title: &str) -> Self {
+        let min = if min.is_finite() { min.clamp(-1e15, 1e15) } else { 0.0 };
+        let max = if max.is_finite() { max.clamp(min, 2e15) } else { min };
+        // Values that are all alike get a hundredth of them on either side, zero one.
+        let room = ((max - min) * 0.1).max(if max == min { (max.abs() * 0.01).max(0.5) } else { 0.0 });
+        let step = round_step((max - min + 2.0 * room) / ticks.max(1.0));
+        Self::linear(((min - room) / step).floor() * step, ((max + room) / step).ceil() * step, ticks * 1.2, title)
     }
 
     /// The axis without ticks and labels, for a panel that has nothing to measure.
@@ -121,7 +139,8 @@ impl Axis {
     /// What stands at a tick.
     fn label(&self, value: f64) -> String {
         match self.scale {
-            Scale::Linear | Scale::Log => short(value),
+            Scale::Linear => short(value, self.decimals),
+            Scale::Log => short(value, if value.abs() >= 10.0 { 1 } else { self.decimals }),
             Scale::Nines if value == 0.0 => "min".to_owned(),
             // As many decimals as there are nines beyond two.
             Scale::Nines => {
@@ -163,8 +182,8 @@ fn round_step(step: f64) -> f64 {
 }
 
 /// A tick label without needless decimals.
-fn short(value: f64) -> String {
-    let mut text = fixed(value, if value.abs() >= 10.0 { 1 } else { 6 });
+fn short(value: f64, decimals: usize) -> String {
+    let mut text = fixed(value, decimals);
     if text.contains('.') {
         text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
     }
@@ -213,9 +232,22 @@ mod tests {
     }
 
     #[test]
+    fn close_values_are_told_apart() {
+        assert_eq!(labels(&Axis::around(14.8802, 14.8808, 4.0, "")), ["14.88", "14.8805", "14.881"]);
+        let axis = Axis::around(7.0, 7.0, 4.0, "");
+        assert!(axis.range.start < 7.0 && axis.range.end > 7.0 && axis.ticks.len() > 2, "{axis:?}");
+    }
+
+    #[test]
     fn hostile_numbers_make_an_axis() {
         for max in [f64::NAN, f64::INFINITY, -1.0, 0.0, 1e-300, 1e300, u64::MAX as f64] {
-            for axis in [Axis::from_zero(max, ""), Axis::latency(0.0, max, 7, ""), Axis::linear(0.0, max, 10.0, "")] {
+            for axis in [
+                Axis::from_zero(max, ""),
+                Axis::latency(0.0, max, 7, ""),
+                Axis::linear(0.0, max, 10.0, ""),
+                Axis::around(0.0, max, 5.0, ""),
+                Axis::around(max, max, 5.0, ""),
+            ] {
                 assert!(axis.range.start < axis.range.end, "{max}: {:?}", axis.range);
                 assert!(axis.ticks.len() <= 101, "{max}: {} ticks", axis.ticks.len());
                 assert!((0.0..=1.0).contains(&axis.share(f64::NAN)));

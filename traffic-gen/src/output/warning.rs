@@ -4,8 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::model::ratio;
-use super::numbers::{count, fixed, micros, percent};
+use super::numbers::{count, fixed, micros, percent, ratio};
 
 /// Something a reader has to know before believing the numbers. [`fmt::Display`] gives the sentence to print.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -79,6 +78,52 @@ pub enum Warning {
     ShortRun {
         /// Length of the measured part, s.
         duration_s: f64,
+    },
+    /// Frames of the plan were not sent.
+    SlotsMissed {
+        /// How many.
+        missed: u64,
+        /// Wire time they would have taken on the port that missed most, ns.
+        missed_ns: u64,
+    },
+    /// Frames left in bursts that were not planned.
+    MicroBursts {
+        /// Their share of all departures.
+        share: f64,
+    },
+    /// The run was ended before its time.
+    Interrupted {
+        /// Part of the plan that was done, 0.0 to 1.0.
+        done: f64,
+    },
+    /// Trials were shorter or fewer than the standard asks for.
+    NotTheStandard {
+        /// What the standard says, and where: `RFC 2544, section 24, asks for trials of 60 s`.
+        standard: String,
+        /// What was done instead: `trials of 2 s`.
+        done: String,
+    },
+    /// Time was simulated.
+    VirtualClock,
+    /// Frames of the tester came back damaged.
+    Corrupted {
+        /// How many.
+        frames: u64,
+    },
+    /// Frames came out of ports they were not for.
+    Flooded {
+        /// How many copies.
+        copies: u64,
+    },
+    /// Frames came out in another order than they went in.
+    Reordered {
+        /// How many were overtaken.
+        frames: u64,
+    },
+    /// Frames came out more than once.
+    Duplicated {
+        /// How many copies too many.
+        frames: u64,
     },
     /// Anything else, in the scenario's own words: what it means and what to do next.
     Other {
@@ -161,6 +206,53 @@ impl fmt::Display for Warning {
                 f,
                 "the run took {} s, too short for rare events: run 60 s, as RFC 2544 does, before quoting loss or high percentiles",
                 fixed(*duration_s, 1),
+            ),
+            Self::SlotsMissed { missed, missed_ns } => write!(
+                f,
+                "{} frames of the plan were not sent ({} µs of wire on the port that missed most): the device saw less load than \
+                 asked for; give the generator a core of its own, or ask for a lower rate",
+                count(*missed),
+                micros(*missed_ns as f64),
+            ),
+            Self::MicroBursts { share } => write!(
+                f,
+                "{} % of frames followed the one before in less than half of the planned time: a device with small buffers may lose \
+                 frames to these bursts that it would not lose to the plan; isolate the generator's core, or pace in hardware",
+                percent(*share),
+            ),
+            Self::Interrupted { done } => write!(
+                f,
+                "the run was interrupted after {} % of its plan: the figures hold for that part; run it to the end before quoting them",
+                percent(*done),
+            ),
+            Self::NotTheStandard { standard, done } => {
+                write!(f, "{standard}; this run had {done}: use it to look around, and run without `--quick` before quoting a figure")
+            }
+            Self::VirtualClock => f.write_str(
+                "time was simulated (virtual clock): loss and order are the device's, but rates and latencies are those of the model \
+                 of its links; run on real ports with the TSC for figures of a machine",
+            ),
+            Self::Corrupted { frames } => write!(
+                f,
+                "{} test frames came back damaged: look for a rewrite that was not asked for, or for a bad link (FCS errors of the NIC)",
+                count(*frames),
+            ),
+            Self::Flooded { copies } => write!(
+                f,
+                "{} copies came out of ports they were not for: the device had not learned the addresses, or forgot them; send learning \
+                 frames, and compare the ageing time with the length of a trial",
+                count(*copies),
+            ),
+            Self::Reordered { frames } => write!(
+                f,
+                "{} frames were overtaken by later ones of their stream: a device that spreads a stream over several cores or links does \
+                 that; the largest extent says how large a receiver's buffer must be",
+                count(*frames),
+            ),
+            Self::Duplicated { frames } => write!(
+                f,
+                "{} frames came out more than once: look for a loop, a mirror port, or a flood that includes a learned port",
+                count(*frames),
             ),
             Self::Other { text } => f.write_str(text),
         }

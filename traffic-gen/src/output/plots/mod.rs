@@ -8,8 +8,12 @@
 //! them: margins are fixed, text is anchored, and long names are cut.
 
 mod axis;
+mod boxes;
+mod loss;
 mod percentiles;
 mod ports;
+mod spacing;
+mod throughput;
 mod timeline;
 
 use std::fmt::Display;
@@ -21,12 +25,75 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use axis::Axis;
-pub(super) use percentiles::percentile_curves;
-pub(super) use ports::port_bars;
-pub(super) use timeline::{latency_over_time, loss_over_time, rate_over_time};
+pub use boxes::{BoxRow, Boxes};
+pub use loss::LossCurve;
+pub use percentiles::Curve;
+pub use ports::PortBar;
+pub use spacing::Spacing;
+pub use throughput::{SizeBar, Throughput, Unit};
+pub use timeline::{LatencyStrip, LatencyTick, Strip};
+
+/// A plot as data: what is drawn, not how.
+#[derive(Debug, Clone)]
+pub enum Plot {
+    /// Latency by percentile.
+    Percentiles(Vec<Curve>),
+    /// Throughput by frame size, with the line rate and the rates that a search found.
+    Throughput(Throughput),
+    /// Loss by load (RFC 2544, section 26.3).
+    LossByLoad(Vec<LossCurve>),
+    /// Latency over time.
+    LatencyOverTime(LatencyStrip),
+    /// A rate or a loss over time.
+    OverTime(Strip),
+    /// How regularly the generator sent.
+    Spacing(Spacing),
+    /// The same figure over several runs, as boxes and whiskers.
+    Boxes(Boxes),
+    /// Load and loss by port.
+    Ports(Vec<PortBar>),
+}
+
+impl Plot {
+    /// The plot as SVG, described by `label`; `None` when there is nothing to draw.
+    ///
+    /// # Errors
+    ///
+    /// What the drawing library says, in words.
+    pub fn draw(&self, label: &str) -> io::Result<Option<String>> {
+        match self {
+            Plot::Percentiles(curves) => percentiles::draw(curves, label),
+            Plot::Throughput(bars) => throughput::draw(bars, label),
+            Plot::LossByLoad(curves) => loss::draw(curves, label),
+            Plot::LatencyOverTime(strip) => timeline::latency(strip, label),
+            Plot::OverTime(strip) => timeline::over_time(strip, label),
+            Plot::Spacing(spacing) => spacing::draw(spacing, label),
+            Plot::Boxes(boxes) => boxes::draw(boxes, label),
+            Plot::Ports(ports) => ports::draw(ports, label),
+        }
+    }
+
+    /// What its colours stand for.
+    pub(super) fn legend(&self) -> Vec<(Ink, String)> {
+        let keys = |keys: &[(Ink, &str)]| keys.iter().map(|(ink, name)| (*ink, (*name).to_owned())).collect();
+        match self {
+            Plot::Percentiles(curves) => curves.iter().enumerate().map(|(i, curve)| (series_ink(i), curve.name.clone())).collect(),
+            Plot::LossByLoad(curves) => curves.iter().enumerate().map(|(i, curve)| (series_ink(i), curve.name.clone())).collect(),
+            Plot::Throughput(bars) => throughput::legend(bars),
+            Plot::LatencyOverTime(strip) => vec![(series_ink(strip.index), strip.name.clone())],
+            Plot::OverTime(_) | Plot::Spacing(_) | Plot::Boxes(_) => Vec::new(),
+            Plot::Ports(_) => keys(&[
+                (OFFERED_INK, "offered, not sent"),
+                (SENT_INK, "sent into the switch (RX)"),
+                (RECEIVED_INK, "received from the switch (TX)"),
+                (LOST_INK, "lost"),
+            ]),
+        }
+    }
+}
 
 /// A drawn plot, or `None` when there is nothing to draw.
-type Plot = io::Result<Option<String>>;
+type Drawn = io::Result<Option<String>>;
 
 /// Width of every plot in SVG units; the page scales it to its own.
 const WIDTH: u32 = 1080;
@@ -79,8 +146,8 @@ pub(super) const SENT_INK: Ink = Ink::new((0x56, 0xB4, 0xE9), "#56B4E9");
 pub(super) const RECEIVED_INK: Ink = Ink::new((0xC5, 0x7F, 0x00), "#E69F00");
 /// Loss.
 pub(super) const LOST_INK: Ink = Ink::new((0xA6, 0x3D, 0x7A), "#D884B4");
-/// Directions in their order; from the seventh on they repeat.
-const DIRECTION_INKS: [Ink; 6] = [
+/// Directions, loads or frame sizes in their order; from the seventh on they repeat.
+const SERIES_INKS: [Ink; 6] = [
     Ink::new((0x00, 0x72, 0xB2), "#4AA8E0"),
     Ink::new((0xD5, 0x5E, 0x00), "#F28A3C"),
     Ink::new((0x00, 0x9E, 0x73), "#2FCB9C"),
@@ -89,21 +156,21 @@ const DIRECTION_INKS: [Ink; 6] = [
     Ink::new((0x4B, 0x4F, 0x57), "#DDE3EA"),
 ];
 
-/// The colour of the direction at `index`.
-pub(super) fn direction_ink(index: usize) -> Ink {
-    DIRECTION_INKS[index % DIRECTION_INKS.len()]
+/// The colour of the direction, load or frame size at `index`.
+pub(super) fn series_ink(index: usize) -> Ink {
+    SERIES_INKS[index % SERIES_INKS.len()]
 }
 
 /// Every colour used, for the style sheet.
 pub(super) fn inks() -> impl Iterator<Item = Ink> {
-    [TEXT_INK, GRID_INK, OFFERED_INK, SENT_INK, RECEIVED_INK, LOST_INK].into_iter().chain(DIRECTION_INKS)
+    [TEXT_INK, GRID_INK, OFFERED_INK, SENT_INK, RECEIVED_INK, LOST_INK].into_iter().chain(SERIES_INKS)
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Axis, Axis>>;
 
 /// Draws into a new SVG of the given height and returns its text.
-fn svg(height: u32, label: &str, draw: impl FnOnce(&Area<'_>) -> io::Result<()>) -> Plot {
+fn svg(height: u32, label: &str, draw: impl FnOnce(&Area<'_>) -> io::Result<()>) -> Drawn {
     let mut text = String::new();
     {
         let area = SVGBackend::with_string(&mut text, (WIDTH, height)).into_drawing_area();
