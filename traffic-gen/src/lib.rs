@@ -4,9 +4,10 @@
 //! thread, sends the plan, and measures what comes back; [`stamp`] is what a test frame carries;
 //! [`measure`] turns what arrived into loss, order and latency; [`trial`] is what methods ask of a [`testbed`] and what it
 //! answers; [`output`] is how results are shown and written. Ports and rings are those of the switch; its forwarding and
-//! parsing are not used here.
+//! parsing are not used here. [`cli`] is the command line of all of it.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod engine;
 pub mod measure;
 pub mod output;
