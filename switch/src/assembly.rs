@@ -9,8 +9,7 @@ use dataplane::Worker;
 use dataplane::fdb::Limits;
 use dataplane::worker::{self, Sizes};
 use port::backend::memory::{self, Cable, Plug};
-use port::backend::pcap;
-use port::{BURST_MAX, LinkState, Mempool, Nanos, PORTS_MAX, Port};
+use port::{BURST_MAX, LinkState, Mempool, Nanos, OpenOptions, PORTS_MAX, Port};
 use thiserror::Error;
 
 /// Frames that wait for control, per worker.
@@ -29,25 +28,14 @@ pub struct Switch {
 /// Far ends of memory ports, each with the index of its port.
 pub type FarEnds = Vec<(usize, Port)>;
 
-/// Why a port could not be opened.
+/// Why a port of the configuration could not be opened.
 #[derive(Debug, Error)]
-pub enum OpenError {
-    /// The kind is not in this program.
-    #[error("port {port}: `{kind}` ports are not in this build: expected `memory` or `pcap`")]
-    Kind {
-        /// Name of the port.
-        port: String,
-        /// The kind.
-        kind: String,
-    },
-    /// The backend says why.
-    #[error("port {port}: {source}")]
-    Port {
-        /// Name of the port.
-        port: String,
-        /// What went wrong.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+#[error("port {port}: {source}")]
+pub struct OpenError {
+    /// Name of the port.
+    pub port: String,
+    /// What went wrong.
+    pub source: port::OpenError,
 }
 
 /// Buffers a switch of this configuration needs, a line for each holder.
@@ -114,32 +102,32 @@ pub fn memory_ports(config: &Config, rx_queue: usize) -> (Vec<Port>, Vec<Port>, 
     (near, far, plugs)
 }
 
-/// Opens the ports a configuration names. The far ends of its memory ports come with it, by index: whoever embeds the switch
-/// connects to them.
+/// Opens the ports a configuration names; their frames lie in `mempool`. The far ends of its memory ports come with it, by
+/// index: whoever embeds the switch connects to them. An interface that carries the machine's default route is taken only
+/// with `force_default_route`.
 ///
 /// # Errors
 /// The first port that cannot be opened.
-pub fn open_ports(config: &Config) -> Result<(Vec<Port>, FarEnds), OpenError> {
+pub fn open_ports(config: &Config, mempool: &Mempool, force_default_route: bool) -> Result<(Vec<Port>, FarEnds), OpenError> {
     let (mut ports, mut far_ends) = (Vec::new(), Vec::new());
     for (index, port) in config.ports.iter().enumerate() {
-        match port.spec.kind {
-            PortKind::Memory => {
-                let (near, far, _) = memory::pair(Cable { queues: 1, forth: port.queue, back: port.queue });
-                ports.push(near);
-                far_ends.push((index, far));
-            }
-            PortKind::Pcap => {
-                ports.push(open_pcap(port).map_err(|source| OpenError::Port { port: port.name.clone(), source: source.into() })?)
-            }
-            kind => return Err(OpenError::Kind { port: port.name.clone(), kind: kind.to_string() }),
+        if port.spec.kind == PortKind::Memory {
+            let (near, far, _) = memory::pair(Cable { queues: 1, forth: port.queue, back: port.queue });
+            ports.push(near);
+            far_ends.push((index, far));
+            continue;
         }
+        let options = OpenOptions {
+            name: &port.name,
+            speed_bps: port.speed.bits_per_second(),
+            queue: port.queue,
+            frame_len_max: usize::from(config.switch.max_frame),
+            mempool,
+            force_default_route,
+        };
+        ports.push(port::open(&port.spec, &options).map_err(|source| OpenError { port: port.name.clone(), source })?);
     }
     Ok((ports, far_ends))
-}
-
-fn open_pcap(port: &PortConfig) -> Result<Port, pcap::PcapError> {
-    let out = port.spec.option("out").map(std::path::Path::new);
-    pcap::open(std::path::Path::new(&port.spec.arg), out, &port.name, port.speed.bits_per_second())
 }
 
 /// The slot of a port, if it is a blade's.

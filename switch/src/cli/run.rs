@@ -28,6 +28,9 @@ pub struct Args {
     /// Stop after so many seconds
     #[arg(long, value_name = "S", value_parser = duration)]
     duration: Option<Duration>,
+    /// Take also the interface that carries this machine's default route: the machine may lose its network
+    #[arg(long)]
+    force_default_route: bool,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -42,8 +45,8 @@ pub fn run(args: &Args) -> Done {
     // From here on a signal is a wish to end well, also while the switch is being put together.
     let mut signals = runtime.block_on(async { Signals::new() }).map_err(|error| Failure::other(format!("signals: {error}")))?;
     let listening = config.switch.api.as_deref().map(api::listen).transpose().map_err(Failure::input)?;
-    let (ports, far_ends) = assembly::open_ports(&config).map_err(Failure::input)?;
     let mempool = assembly::mempool(&config).map_err(|error| Failure::other(format!("packet pool: {error}")))?;
+    let (ports, far_ends) = assembly::open_ports(&config, &mempool, args.force_default_route).map_err(Failure::input)?;
 
     let switch = assembly::build(&config, ports, &mempool, seed());
     let shown = show::ports(&switch.control);

@@ -205,6 +205,7 @@ impl Control {
 
     fn watch_links(&mut self) {
         for index in 0..self.devices.len() {
+            self.devices[index].maintain(self.now);
             let link = self.devices[index].link();
             if link == self.links[index] {
                 continue;

@@ -100,7 +100,7 @@ impl PortCounters {
 impl DropReason {
     /// Counted at the port the frame would have left by.
     pub fn is_at_queue(self) -> bool {
-        matches!(self, DropReason::TxFull | DropReason::CrossFull)
+        matches!(self, DropReason::TxFull | DropReason::TxDown | DropReason::TxOversize | DropReason::CrossFull)
     }
 }
 

@@ -4,7 +4,7 @@
 //! A queue that is full refuses, and what it refuses is dropped and counted here: latency is worse than loss inside a switch.
 
 use arrayvec::ArrayVec;
-use port::{BURST_MAX, Burst, Nanos, Packet, PoolCache, PortId, TxQueue};
+use port::{BURST_MAX, Burst, Nanos, Packet, PoolCache, PortId, Refusal, TxQueue};
 use sync::ring::Producer;
 
 use crate::admit::TagState;
@@ -99,9 +99,7 @@ impl Output {
                 counters.tx += taken as u64;
                 counters.tx_bytes += bytes;
                 if !pending.is_empty() {
-                    counters.tx_bytes -= pending.iter().map(|packet| packet.len() as u64).sum::<u64>();
-                    counters.drops[DropReason::TxFull as usize] += pending.len() as u64;
-                    pool.free_all(pending);
+                    refused(queue.as_mut(), now, pool, pending, counters);
                 }
             }
             Route::Worker(worker) => {
@@ -130,6 +128,27 @@ impl Output {
     pub fn send_ready(&mut self, port: PortId, packet: Packet, now: Nanos, pool: &mut PoolCache, counters: &mut [PortCounters]) {
         if let Err(full) = self.bursts[port.index()].packets.try_push(packet) {
             self.push_full(port, full.element(), now, pool, counters);
+        }
+    }
+}
+
+/// Drops what a queue has refused, for the reason it gives. Of packets that are too long each is dropped alone, and the queue is
+/// asked again for those behind it.
+#[cold]
+fn refused(queue: &mut dyn TxQueue, now: Nanos, pool: &mut PoolCache, pending: &mut Burst, counters: &mut PortCounters) {
+    while !pending.is_empty() {
+        let (reason, count) = match queue.refusal() {
+            Refusal::Full => (DropReason::TxFull, pending.len()),
+            Refusal::Down => (DropReason::TxDown, pending.len()),
+            Refusal::Oversize => (DropReason::TxOversize, 1),
+        };
+        counters.drops[reason as usize] += count as u64;
+        for packet in pending.drain(..count) {
+            counters.tx_bytes -= packet.len() as u64;
+            pool.free(packet);
+        }
+        if !pending.is_empty() {
+            counters.tx += queue.tx_burst(now, pool, pending) as u64;
         }
     }
 }

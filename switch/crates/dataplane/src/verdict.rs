@@ -96,6 +96,10 @@ reasons! {
         NoBuffer = "no-buffer",
         /// The transmit queue is full.
         TxFull = "tx-full",
+        /// The interface of the transmit queue is gone, switched off or without link.
+        TxDown = "tx-down",
+        /// Longer than the interface of the transmit queue sends.
+        TxOversize = "tx-oversize",
         /// The ring to the worker that owns the transmit queue is full.
         CrossFull = "cross-full",
         /// The ring to control is full.

@@ -3,6 +3,7 @@
 //! - [`mempool`]: buffers, and [`packet`]: the handles that own them;
 //! - [`clock`]: time, real and virtual;
 //! - [`device`]: the traits every port implements;
+//! - [`spec`]: which port, as text; [`open`](mod@open): from there to a port;
 //! - [`backend`]: the kinds of ports; [`wrap`]: link timing around any of them;
 //! - [`capture`]: capture files.
 //!
@@ -15,10 +16,14 @@ pub mod capture;
 pub mod clock;
 pub mod device;
 pub mod mempool;
+pub mod open;
 pub mod packet;
+pub mod spec;
 pub mod wrap;
 
 pub use clock::Nanos;
-pub use device::{Device, LinkState, PORTS_MAX, Port, PortId, RxDrops, RxQueue, TxQueue};
+pub use device::{Device, DeviceStatistics, LinkState, PORTS_MAX, Port, PortId, Refusal, RxDrops, RxQueue, TxQueue};
 pub use mempool::{Hugepages, Mempool, PoolCache};
+pub use open::{OpenError, OpenOptions, open};
 pub use packet::{BURST_MAX, Burst, Packet};
+pub use spec::{PortKind, PortSpec, PortSpecError};

@@ -10,6 +10,8 @@ use std::ops::Range;
 
 use serde::Serialize;
 
+pub(super) use port::spec::suggestion;
+
 /// Errors that are kept and shown; further ones are only counted.
 pub const ERRORS_MAX: usize = 100;
 
@@ -180,24 +182,4 @@ impl<'a> Findings<'a> {
         let count = self.text[start..].char_indices().take_while(|(at, _)| start + at < offset).count();
         u32::try_from(count + 1).unwrap_or(u32::MAX)
     }
-}
-
-/// The candidate most like `word`, if any is like it.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // Enough for one slip in three letters. Jaro-Winkler is kind to words with a common beginning, the edit distance to
-    // short words with two letters swapped.
-    const LIKE: f64 = 0.65;
-    let likeness = |a: &str, b: &str| strsim::jaro_winkler(a, b).max(strsim::normalized_damerau_levenshtein(a, b));
-    let word = word.to_lowercase();
-    candidates
-        .into_iter()
-        .map(|candidate| (likeness(&word, &candidate.to_lowercase()), candidate))
-        .filter(|(likeness, _)| *likeness > LIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
-}
-
-/// `: did you mean …?`, or nothing.
-pub(super) fn suggestion<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(word, candidates).map_or(String::new(), |known| format!(": did you mean `{known}`?"))
 }

@@ -4,7 +4,7 @@
 //! - `schema`: which sections and keys a file has, their ranges and defaults; `section` and `value` read them;
 //! - `check`: what has to agree with what;
 //! - [`error`]: errors with their places; `text`: a configuration as text again;
-//! - [`speed`], [`port_spec`], [`vids`]: rates, ports and sets of VLANs as they are written.
+//! - [`speed`], [`port::spec`], [`vids`]: rates, ports and sets of VLANs as they are written.
 //!
 //! The file is taken from the parser as a tree with places, not through derived deserialisation: that stops at the first
 //! error, and an operator with four mistakes in a file wants to hear of all four. If the text is not TOML, only that is
@@ -22,7 +22,6 @@ use toml::de::DeTable;
 mod check;
 pub mod error;
 pub mod model;
-pub mod port_spec;
 mod schema;
 mod section;
 pub mod speed;
@@ -38,7 +37,7 @@ pub use model::{
     Config, FdbConfig, FdbEntryConfig, FdbTarget, IdentityConfig, Idle, LanesConfig, NeighborConfig, PoolConfig, PortConfig, Role,
     SwitchConfig, VlanConfig, VlanMode,
 };
-pub use port_spec::{PortKind, PortSpec, PortSpecError};
+pub use port::spec::{PortKind, PortSpec, PortSpecError};
 pub use speed::{Speed, SpeedParseError};
 pub use vids::VidSet;
 

@@ -14,9 +14,9 @@ use port::{Hugepages, PortId};
 use serde::Serialize;
 use wire::{MacAddr, Vid};
 
-use super::port_spec::PortSpec;
 use super::speed::Speed;
 use super::vids::VidSet;
+use port::spec::PortSpec;
 
 /// A whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

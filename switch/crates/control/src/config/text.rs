@@ -10,9 +10,9 @@ use serde::{Serialize, Serializer};
 use wire::{MacAddr, Vid};
 
 use super::model::{Config, FdbTarget, PortConfig, Role, VlanMode};
-use super::port_spec::PortSpec;
 use super::speed::Speed;
 use super::vids::VidSet;
+use port::spec::PortSpec;
 
 impl Config {
     /// The configuration as TOML, in the form in which it is loaded.

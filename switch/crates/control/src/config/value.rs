@@ -8,9 +8,9 @@ use toml::de::DeValue;
 use wire::{MacAddr, Vid};
 
 use super::error::suggestion;
-use super::port_spec::{PortKind, PortSpec};
 use super::speed::{Speed, SpeedParseError};
 use super::vids;
+use port::spec::{PortKind, PortSpec};
 
 /// Most bytes of a socket path: `sun_path` of unix(7) has 108, the last of which is zero.
 const SOCKET_PATH_MAX: usize = 107;

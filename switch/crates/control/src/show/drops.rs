@@ -87,6 +87,8 @@ pub const fn meaning(reason: DropReason) -> &'static str {
         DropReason::NotForUs => "it is for the switch's own address, but nothing the switch does",
         DropReason::NoBuffer => "no packet buffer was free for it or for a copy of it: see pool.buffers",
         DropReason::TxFull => "the transmit queue of the port was full: more came than the link carries",
+        DropReason::TxDown => "the interface of the port was gone, switched off or without link when its turn came",
+        DropReason::TxOversize => "it is longer than the interface of the port sends (its MTU)",
         DropReason::CrossFull => "the ring to the worker that owns the transmit queue was full: that worker is behind",
         DropReason::PuntFull => "the ring to control was full: more ARP, neighbour discovery or messages than control handles",
         DropReason::LaneOff => "it is for the switch's own address, and the lane that would handle it is switched off ([lanes])",

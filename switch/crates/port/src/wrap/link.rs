@@ -12,6 +12,7 @@
 //! transmit ring only when the wire is free, so that the ring is the port's queue.
 
 use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
 
 use crate::clock::Nanos;
 use crate::device::{RxDrops, RxQueue, TxQueue};
@@ -203,6 +204,10 @@ impl<R: RxQueue> RxQueue for LinkRx<R> {
         let arrival = self.in_flight.front().map(|(_, arrival)| *arrival);
         let free = self.backlog.then(|| self.wire.free_at());
         [arrival, free, self.inner.next_event()].into_iter().flatten().min()
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.poll_fd()
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `memory:` is a port in this process; `pcap:in.pcap,out=out.pcapng` plays a capture and records what is sent. The kinds of
 //! interfaces (AF_XDP, AF_PACKET, TAP, DPDK, memif) have the same form; which of them this program was built with is known
-//! to whoever opens the port, not here: only the text is judged.
+//! to whoever opens the port ([`crate::open`]), not here: only the text is judged. The switch's configuration and the
+//! generator's command line use the same specs.
 //!
 //! ARG begins after the first colon and ends at the first comma; it may contain further colons (`dpdk:0000:01:00.0`), but no
 //! comma, and nothing is quoted: a file with a comma in its name cannot be said.
@@ -13,8 +14,6 @@ use std::path::{Component, Path};
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
-
-use super::error::{nearest, suggestion};
 
 /// What frames of a port come from and go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +26,8 @@ pub enum PortKind {
     AfXdp,
     /// An interface through an AF_PACKET socket.
     AfPacket,
+    /// An interface by the best way that works: AF_XDP zero-copy, native, generic, then AF_PACKET.
+    Auto,
     /// A TAP interface.
     Tap,
     /// A DPDK device.
@@ -37,8 +38,16 @@ pub enum PortKind {
 
 impl PortKind {
     /// Every kind.
-    pub const ALL: [PortKind; 7] =
-        [PortKind::Memory, PortKind::Pcap, PortKind::AfXdp, PortKind::AfPacket, PortKind::Tap, PortKind::Dpdk, PortKind::Memif];
+    pub const ALL: [PortKind; 8] = [
+        PortKind::Memory,
+        PortKind::Pcap,
+        PortKind::AfXdp,
+        PortKind::AfPacket,
+        PortKind::Auto,
+        PortKind::Tap,
+        PortKind::Dpdk,
+        PortKind::Memif,
+    ];
 
     /// The word for it in a port spec.
     pub const fn as_str(self) -> &'static str {
@@ -47,6 +56,7 @@ impl PortKind {
             PortKind::Pcap => "pcap",
             PortKind::AfXdp => "af_xdp",
             PortKind::AfPacket => "af_packet",
+            PortKind::Auto => "auto",
             PortKind::Tap => "tap",
             PortKind::Dpdk => "dpdk",
             PortKind::Memif => "memif",
@@ -59,8 +69,9 @@ impl PortKind {
             PortKind::Memory => "memory:[NAME]",
             PortKind::Pcap => "pcap:FILE[,out=FILE]",
             PortKind::AfXdp => "af_xdp:INTERFACE[,key=value…]",
-            PortKind::AfPacket => "af_packet:INTERFACE[,key=value…]",
-            PortKind::Tap => "tap:INTERFACE[,key=value…]",
+            PortKind::AfPacket => "af_packet:INTERFACE[,fanout=N]",
+            PortKind::Auto => "auto:INTERFACE[,queues=N]",
+            PortKind::Tap => "tap:INTERFACE[,mtu=N]",
             PortKind::Dpdk => "dpdk:DEVICE[,key=value…]",
             PortKind::Memif => "memif:SOCKET[,key=value…]",
         }
@@ -71,7 +82,10 @@ impl PortKind {
         match self {
             PortKind::Memory => Some(&[]),
             PortKind::Pcap => Some(&["out"]),
-            PortKind::AfXdp | PortKind::AfPacket | PortKind::Tap | PortKind::Dpdk | PortKind::Memif => None,
+            PortKind::AfPacket => Some(&["fanout"]),
+            PortKind::Auto => Some(&["queues"]),
+            PortKind::Tap => Some(&["mtu"]),
+            PortKind::AfXdp | PortKind::Dpdk | PortKind::Memif => None,
         }
     }
 }
@@ -116,7 +130,7 @@ impl PortSpec {
             PortKind::Memory if self.arg.is_empty() => vec![],
             PortKind::Memory => vec![format!("memory port {}", self.arg)],
             PortKind::Pcap => [self.arg.as_str()].into_iter().chain(self.option("out")).map(file).collect(),
-            PortKind::AfXdp | PortKind::AfPacket | PortKind::Tap => vec![format!("interface {}", self.arg)],
+            PortKind::AfXdp | PortKind::AfPacket | PortKind::Auto | PortKind::Tap => vec![format!("interface {}", self.arg)],
             PortKind::Dpdk => vec![format!("device {}", self.arg)],
             // One socket carries several interfaces, told apart by their number.
             PortKind::Memif => vec![format!("{} with id {}", file(&self.arg), self.option("id").unwrap_or("0"))],
@@ -186,6 +200,26 @@ impl FromStr for PortSpec {
     }
 }
 
+/// The candidate most like `word`, if any is like it: what somebody may have meant.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Enough for one slip in three letters. Jaro-Winkler is kind to words with a common beginning, the edit distance to
+    // short words with two letters swapped.
+    const LIKE: f64 = 0.65;
+    let likeness = |a: &str, b: &str| strsim::jaro_winkler(a, b).max(strsim::normalized_damerau_levenshtein(a, b));
+    let word = word.to_lowercase();
+    candidates
+        .into_iter()
+        .map(|candidate| (likeness(&word, &candidate.to_lowercase()), candidate))
+        .filter(|(likeness, _)| *likeness > LIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// `: did you mean …?`, or nothing.
+pub fn suggestion<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(word, candidates).map_or(String::new(), |known| format!(": did you mean `{known}`?"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,6 +279,7 @@ mod tests {
             a.claims().iter().any(|claim| b.claims().contains(claim))
         };
         assert!(shared("af_xdp:eth0", "af_packet:eth0,fanout=1"));
+        assert!(shared("auto:eth0", "tap:eth0"));
         assert!(shared("pcap:in.pcap", "pcap:.//in.pcap"));
         assert!(shared("pcap:a,out=b", "pcap:b"));
         assert!(shared("memory:left", "memory:left"));
