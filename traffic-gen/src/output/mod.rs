@@ -24,6 +24,7 @@ pub mod machine;
 pub mod model;
 pub mod numbers;
 pub mod plots;
+pub mod sections;
 pub mod summary;
 pub mod terminal;
 pub mod warning;
