@@ -30,8 +30,10 @@ fn write_and_read(file: &CaptureFile, frames: &[CapturedFrame<'_>]) {
     for _ in file.interfaces() {
         writer.add_interface("fuzz", None).expect("as many as were read");
     }
-    // A comment that was not UTF-8 may have become too long to be written.
-    let too_long = |frame: &CapturedFrame<'_>| frame.notes.comment.as_ref().is_some_and(|comment| comment.len() > usize::from(u16::MAX));
+    // A text that was not UTF-8 may have become too long to be written; a verdict has an octet before it.
+    let too_long = |frame: &CapturedFrame<'_>| {
+        [&frame.notes.comment, &frame.notes.verdict].into_iter().flatten().any(|text| text.len() >= usize::from(u16::MAX))
+    };
     let written: Vec<_> = frames.iter().filter(|frame| !too_long(frame)).collect();
     for frame in &written {
         writer.write_frame(frame.interface, frame.time_ns, frame.bytes, frame.original_len, &frame.notes).expect("what was read");

@@ -6,25 +6,37 @@
 //!
 //! Frames shorter than 60 bytes are padded, as a card would have. Times are kept: the first frame of all inputs is the switch's
 //! time 0, and the output has the input's dates. Times that go back within an input count as no time passed.
+//!
+//! [`run`] plays files and may compare; [`stream`] plays a pipe into a pipe, endlessly and in bounded memory. Both do the same with
+//! each frame (`Player`).
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
 
 use control::config::Config;
-use dataplane::{DropReason, Ledger};
-use port::backend::pcap;
-use port::capture::{CaptureError, CaptureFile, CaptureWriter, Direction, FrameNotes};
-use port::mempool::FRAME_MAX;
-use port::wrap::link::LinkTx;
-use port::{Burst, Device, LinkState, Nanos, PoolCache, Port, PortId, RxDrops, RxQueue, TxQueue};
+use dataplane::Ledger;
+use port::capture::{CaptureError, Direction, FrameNotes};
+use port::{Nanos, PortId};
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::assembly::{self, Switch};
+mod arrivals;
+mod compare;
+mod output;
+mod stage;
 
+use arrivals::{Arrival, Arrivals, Files, Stream};
+use compare::Comparison;
+pub use output::DROPS;
+use output::{Annotator, Found, Output};
+pub use stage::{Cause, Departure, Stage};
+
+/// Name of the configuration in the folder of a case.
+pub const CONFIG_FILE: &str = "switch.toml";
+/// Name of the capture that goes in, in the folder of a case; its interfaces have the names of ports.
+pub const IN_FILE: &str = "in.pcapng";
 /// Name of the capture that is written.
 pub const OUT_FILE: &str = "out.pcapng";
 /// Name of the counters that are written.
@@ -35,11 +47,14 @@ pub const COUNTERS_FILE: &str = "counters.toml";
 pub struct Options {
     /// The switch.
     pub config: Config,
-    /// Captures and the ports they go into. Several may go into one port.
-    pub inputs: Vec<(PortId, PathBuf)>,
-    /// Where to write [`OUT_FILE`] and [`COUNTERS_FILE`].
+    /// Captures and the ports they go into; without a port, each interface's frames go into the port of its name. Several may
+    /// go into one port.
+    pub inputs: Vec<(Option<PortId>, PathBuf)>,
+    /// Where to write what comes out: a capture if it ends in `.pcapng`, else a folder that gets [`OUT_FILE`] and [`COUNTERS_FILE`].
     pub out: Option<PathBuf>,
-    /// Where such files are that they must equal.
+    /// Say in the capture what becomes of each frame, and show those that are dropped.
+    pub annotate: bool,
+    /// Folder with such files that they must equal.
     pub expect: Option<PathBuf>,
     /// Goes into the FDB's hash.
     pub seed: u64,
@@ -99,6 +114,21 @@ pub enum ReplayError {
         /// What the system says.
         source: io::Error,
     },
+    /// Frames of an interface that is none of the ports.
+    #[error("{path}: frames of interface {number}, called \"{name}\": no port is called that: expected one of {ports}, or a port for the file (PORT=FILE)", path = .path.display())]
+    Interface {
+        /// The capture.
+        path: PathBuf,
+        /// The interface's number in it, from 0.
+        number: u32,
+        /// Its name, empty if it has none.
+        name: String,
+        /// The ports there are.
+        ports: String,
+    },
+    /// What comes out cannot be written.
+    #[error("stdout: {0}")]
+    Output(io::Error),
     /// The packet pool.
     #[error("{0}")]
     Pool(io::Error),
@@ -107,330 +137,165 @@ pub enum ReplayError {
     Ledger(String),
 }
 
-struct Arrival {
-    time: Nanos,
-    port: PortId,
-    bytes: Vec<u8>,
-}
-
-/// Replays and, if asked, writes and compares.
+/// Replays files and, if asked, writes and compares.
 ///
 /// # Errors
 /// If an input is no capture of Ethernet frames, or a file cannot be read or written. A damaged input is not an error here:
 /// what was whole was used, see [`Outcome::damaged`].
 pub fn run(options: &Options) -> Result<Outcome, ReplayError> {
-    let (arrivals, first_ns, snapped, damaged) = read_inputs(&options.inputs)?;
-    let frames_in = arrivals.len() as u64;
-    let mut stage = Stage::new(&options.config, options.seed).map_err(ReplayError::Pool)?;
-    let sent = stage.play(arrivals);
-    let ledger = stage.switch.check_ledger().map_err(ReplayError::Ledger)?;
-    let counters = stage.counters();
-    let capture = write_capture(&options.config, first_ns, &sent).map_err(ReplayError::Pool)?;
-    let text = toml::to_string(&counters).unwrap_or_default();
-
+    let Options { config, inputs, out, annotate, expect, seed } = options;
+    let arrivals = Files::open(config, inputs)?;
+    let mut comparison = expect.as_ref().map(|dir| Comparison::open(dir, config)).transpose()?;
+    let is_file = out.as_ref().is_some_and(|out| out.extension().is_some_and(|extension| extension == "pcapng"));
     let mut written = Vec::new();
-    if let Some(dir) = &options.out {
-        fs::create_dir_all(dir).map_err(|source| ReplayError::File { path: dir.clone(), source })?;
-        for (name, content) in [(OUT_FILE, &capture[..]), (COUNTERS_FILE, text.as_bytes())] {
-            let path = dir.join(name);
-            fs::write(&path, content).map_err(|source| ReplayError::File { path: path.clone(), source })?;
+    let capture: Box<dyn Write> = match out {
+        None => Box::new(io::sink()),
+        Some(out) => {
+            let path = if is_file { out.clone() } else { out.join(OUT_FILE) };
+            let failed = |source| ReplayError::File { path: path.clone(), source };
+            if !is_file {
+                fs::create_dir_all(out).map_err(failed)?;
+            }
+            let file = File::create(&path).map_err(failed)?;
             written.push(path);
+            Box::new(file)
         }
-    }
-    let differences = match &options.expect {
-        Some(dir) => compare(dir, &options.config, &capture, &counters)?,
-        None => Vec::new(),
     };
-    Ok(Outcome { frames_in, frames_out: sent.len() as u64, snapped, ledger, counters, damaged, differences, written })
-}
-
-fn read_inputs(inputs: &[(PortId, PathBuf)]) -> Result<(Vec<Arrival>, u64, u64, Vec<String>), ReplayError> {
-    let mut damaged = Vec::new();
-    let mut snapped = 0;
-    let mut all: Vec<(u64, PortId, Vec<u8>)> = Vec::new();
-    for (port, path) in inputs {
-        let file = CaptureFile::open(path)?;
-        let mut last = 0;
-        for frame in file.frames() {
-            match frame {
-                Ok(frame) => {
-                    last = frame.time_ns.max(last);
-                    snapped += u64::from(frame.original_len as usize > frame.bytes.len());
-                    all.push((last, *port, frame.bytes.to_vec()));
-                }
-                Err(error) => damaged.push(error.to_string()),
+    let name_output = |error| match (error, written.first()) {
+        (ReplayError::Output(source), Some(path)) => ReplayError::File { path: path.clone(), source },
+        (error, _) => error,
+    };
+    let player = Player::new(config, *seed, *annotate, capture)?;
+    let (mut outcome, _) = player
+        .play(arrivals, |port, time_ns, bytes| {
+            if let Some(comparison) = &mut comparison {
+                comparison.sent(port, time_ns, bytes);
             }
-        }
+        })
+        .map_err(name_output)?;
+    if let Some(dir) = out.as_ref().filter(|_| !is_file) {
+        let path = dir.join(COUNTERS_FILE);
+        let text = toml::to_string(&outcome.counters).unwrap_or_default();
+        fs::write(&path, text).map_err(|source| ReplayError::File { path: path.clone(), source })?;
+        written.push(path);
     }
-    // Stable: frames of one time stay in the order of ports, and within a port in that of its files.
-    all.sort_by_key(|(time, port, _)| (*time, *port));
-    let first = all.first().map_or(0, |(time, ..)| *time);
-    let arrivals = all.into_iter().map(|(time, port, bytes)| Arrival { time: Nanos(time - first), port, bytes }).collect();
-    Ok((arrivals, first, snapped, damaged))
+    if let Some(comparison) = comparison {
+        outcome.differences = comparison.end(&outcome.counters)?;
+    }
+    outcome.written = written;
+    Ok(outcome)
 }
 
-/// A frame that came out.
-#[derive(Debug)]
-pub struct Departure {
-    /// When its last bit was out.
-    pub time: Nanos,
-    /// Of which port.
-    pub port: PortId,
-    /// The frame.
-    pub bytes: Vec<u8>,
-}
-
-/// A switch on the virtual clock whose ports are fed by hand, and whose links are timed.
+/// Replays what arrives on a pipe, pcapng with the ports' names as interfaces, and writes what comes out as soon as nothing earlier
+/// can come out any more: when the next frame is known, or the input ends.
 ///
-/// What goes in at one time and port goes in together; everything is then wherever it goes before the clock moves on.
-pub struct Stage {
-    /// The switch.
-    pub switch: Switch,
-    feeds: Vec<Arc<Mutex<Feed>>>,
-    plugs: Vec<Arc<Mutex<LinkState>>>,
-    sent: Arc<Mutex<Vec<Departure>>>,
-    now: Nanos,
+/// # Errors
+/// As [`run`].
+pub fn stream(config: &Config, seed: u64, annotate: bool, input: impl Read, output: impl Write) -> Result<Outcome, ReplayError> {
+    let mut arrivals = Stream::new(config, input);
+    let (outcome, output) = Player::new(config, seed, annotate, output)?.play(&mut arrivals, |_, _, _| {})?;
+    drop(output);
+    match arrivals.wrong {
+        Some(error) => Err(error),
+        None => Ok(outcome),
+    }
 }
 
-#[derive(Default)]
-struct Feed {
-    frames: VecDeque<Vec<u8>>,
-    drops: RxDrops,
+impl<A: Arrivals> Arrivals for &mut A {
+    fn next(&mut self) -> Option<Result<Arrival, CaptureError>> {
+        (**self).next()
+    }
+
+    fn must_wait(&self) -> bool {
+        (**self).must_wait()
+    }
 }
 
-struct FeedRx(Arc<Mutex<Feed>>);
-struct RecordTx(PortId, Arc<Mutex<Vec<Departure>>>);
-struct StageDevice(Arc<Mutex<LinkState>>);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Plays arrivals into a switch, and writes what comes out.
+struct Player<W: Write> {
+    stage: Stage,
+    output: Output<W>,
+    annotator: Option<Annotator>,
+    frames_in: u64,
+    frames_out: u64,
+    snapped: u64,
 }
 
-impl RxQueue for FeedRx {
-    fn rx_burst(&mut self, _now: Nanos, pool: &mut PoolCache, burst: &mut Burst, max: usize) -> usize {
-        let mut feed = lock(&self.0);
-        let mut count = 0;
-        while count < max && !burst.is_full() {
-            let Some(frame) = feed.frames.pop_front() else { break };
-            match pcap::alloc(pool, &frame) {
-                Some(packet) => {
-                    burst.push(packet);
-                    count += 1;
-                }
-                None => {
-                    feed.drops.bytes += frame.len() as u64;
-                    if frame.len() > FRAME_MAX { feed.drops.oversize += 1 } else { feed.drops.no_buffer += 1 }
-                }
+impl<W: Write> Player<W> {
+    fn new(config: &Config, seed: u64, annotate: bool, out: W) -> Result<Player<W>, ReplayError> {
+        let mut stage = Stage::new(config, seed).map_err(ReplayError::Pool)?;
+        let output = Output::new(config, annotate, out).map_err(ReplayError::Output)?;
+        let annotator = annotate.then(|| Annotator::new(&mut stage));
+        Ok(Player { stage, output, annotator, frames_in: 0, frames_out: 0, snapped: 0 })
+    }
+
+    /// Each frame that comes out is shown to `each`: port, nanoseconds since 1970, bytes.
+    fn play(mut self, mut arrivals: impl Arrivals, mut each: impl FnMut(PortId, u64, &[u8])) -> Result<(Outcome, W), ReplayError> {
+        let mut damaged = Vec::new();
+        loop {
+            if arrivals.must_wait() {
+                self.output.flush().map_err(ReplayError::Output)?;
+            }
+            match arrivals.next() {
+                None => break,
+                Some(Err(error)) => damaged.push(error.to_string()),
+                Some(Ok(arrival)) => self.arrive(arrival, &mut each).map_err(ReplayError::Output)?,
             }
         }
-        count
+        self.stage.finish();
+        self.stage.publish();
+        self.collect();
+        self.output.write_before(Nanos(u64::MAX), &mut each).map_err(ReplayError::Output)?;
+        let ledger = self.stage.switch.check_ledger().map_err(ReplayError::Ledger)?;
+        let counters = self.stage.counters();
+        let control = self.annotator.is_some().then_some(&self.stage.switch.control);
+        let out = self.output.finish(self.stage.now(), control).map_err(ReplayError::Output)?;
+        let Player { frames_in, frames_out, snapped, .. } = self;
+        Ok((Outcome { frames_in, frames_out, snapped, ledger, counters, damaged, differences: Vec::new(), written: Vec::new() }, out))
     }
 
-    fn drops(&self) -> RxDrops {
-        lock(&self.0).drops
-    }
-}
-
-impl TxQueue for RecordTx {
-    fn tx_burst(&mut self, now: Nanos, pool: &mut PoolCache, burst: &mut Burst) -> usize {
-        let mut sent = lock(&self.1);
-        let count = burst.len();
-        for packet in burst.drain(..) {
-            let mut bytes = Vec::with_capacity(packet.len());
-            pool.copy_to(&packet, &mut bytes);
-            pool.free(packet);
-            sent.push(Departure { time: now, port: self.0, bytes });
+    fn arrive(&mut self, arrival: Arrival, each: &mut impl FnMut(PortId, u64, &[u8])) -> io::Result<()> {
+        let Arrival { time_ns, port, bytes, snapped } = arrival;
+        if self.frames_in == 0 {
+            self.output.first_ns = time_ns;
         }
-        count
-    }
-}
-
-impl Device for StageDevice {
-    fn kind(&self) -> &'static str {
-        "replay"
-    }
-
-    fn describe(&self) -> String {
-        "a capture on the virtual clock".to_owned()
-    }
-
-    fn link(&self) -> LinkState {
-        *lock(&self.0)
-    }
-}
-
-impl Stage {
-    /// A switch of this configuration; the kinds of its ports do not matter.
-    ///
-    /// # Errors
-    /// If there is no memory for the packet pool.
-    pub fn new(config: &Config, seed: u64) -> io::Result<Stage> {
-        let mempool = assembly::mempool(config)?;
-        let sent: Arc<Mutex<Vec<Departure>>> = Arc::default();
-        let mut stage_ports = Vec::new();
-        let (mut feeds, mut plugs) = (Vec::new(), Vec::new());
-        for (index, port) in config.ports.iter().enumerate() {
-            let feed: Arc<Mutex<Feed>> = Arc::default();
-            let plug = Arc::new(Mutex::new(LinkState::Up));
-            let record = RecordTx(PortId(index as u8), Arc::clone(&sent));
-            stage_ports.push(Port {
-                rx: vec![Box::new(FeedRx(Arc::clone(&feed)))],
-                tx: vec![Box::new(LinkTx::new(record, port.speed.bits_per_second(), port.queue, Nanos::ZERO))],
-                device: Box::new(StageDevice(Arc::clone(&plug))),
-            });
-            feeds.push(feed);
-            plugs.push(plug);
+        self.frames_in += 1;
+        self.snapped += u64::from(snapped);
+        let now = Nanos(time_ns - self.output.first_ns);
+        if now > self.stage.now() {
+            self.stage.skip_to(now);
+            self.collect();
+            self.output.write_before(now, each)?;
         }
-        let switch = assembly::build(config, stage_ports, &mempool, seed);
-        let mut stage = Stage { switch, feeds, plugs, sent, now: Nanos::ZERO };
-        stage.switch.settle(Nanos::ZERO);
-        Ok(stage)
-    }
-
-    /// The time.
-    pub fn now(&self) -> Nanos {
-        self.now
-    }
-
-    /// Frames go in by `port`, now.
-    pub fn feed(&mut self, port: PortId, frames: impl IntoIterator<Item = Vec<u8>>) {
-        lock(&self.feeds[port.index()]).frames.extend(frames);
-        self.switch.settle(self.now);
-    }
-
-    /// Pulls the cable of a port, or puts it back.
-    pub fn plug(&mut self, port: PortId, state: LinkState) {
-        *lock(&self.plugs[port.index()]) = state;
-        self.switch.settle(self.now);
-    }
-
-    /// Lets time pass until `until`: what is due on the way happens when it is due.
-    pub fn advance(&mut self, until: Nanos) {
-        while let Some(next) = self.switch.next_event().filter(|&next| next <= until) {
-            // An event that is due but finds its queue blocked must not stop the clock.
-            self.now = next.max(self.now);
-            self.switch.settle(self.now);
-            if self.switch.next_event() == Some(next) {
-                break;
+        match &mut self.annotator {
+            None => self.stage.feed_one(port, bytes, self.frames_in, &mut ()),
+            Some(annotator) => {
+                let mut found = Found::default();
+                self.stage.feed_one(port, bytes.clone(), self.frames_in, &mut found);
+                annotator.received(&mut self.stage, (self.frames_in, port, bytes), &found, &mut self.output);
             }
         }
-        self.now = until.max(self.now);
-        self.switch.settle(self.now);
+        Ok(())
     }
 
-    /// Lets time pass until nothing is on its way any more.
-    pub fn finish(&mut self) {
-        while let Some(next) = self.switch.next_event() {
-            self.advance(next);
+    /// Takes what has come out.
+    fn collect(&mut self) {
+        let Player { stage, output, annotator, frames_out, .. } = self;
+        if let Some(annotator) = annotator {
+            annotator.refused(stage, output);
+        }
+        let mut sent = Vec::new();
+        stage.drain_sent(|departure| sent.push(departure));
+        for departure in sent {
+            *frames_out += 1;
+            let notes = match annotator {
+                Some(annotator) => annotator.sent(&stage.switch.control, &departure),
+                None => FrameNotes { direction: Some(Direction::Outbound), ..FrameNotes::default() },
+            };
+            output.sent(departure, notes);
+        }
+        if let Some(annotator) = annotator {
+            annotator.forget(stage.now());
         }
     }
-
-    /// What has come out since the last call, in the order of time and ports.
-    pub fn take_sent(&mut self) -> Vec<Departure> {
-        let mut sent = std::mem::take(&mut *lock(&self.sent));
-        sent.sort_by_key(|departure| (departure.time, departure.port));
-        sent
-    }
-
-    fn play(&mut self, arrivals: Vec<Arrival>) -> Vec<Departure> {
-        let mut arrivals = arrivals.into_iter().peekable();
-        while let Some(first) = arrivals.next() {
-            self.advance(first.time);
-            let (time, port) = (first.time, first.port);
-            let mut frames = vec![first.bytes];
-            while let Some(more) = arrivals.next_if(|next| next.time == time && next.port == port) {
-                frames.push(more.bytes);
-            }
-            self.feed(port, frames);
-        }
-        self.finish();
-        self.take_sent()
-    }
-
-    /// What each port has counted.
-    pub fn counters(&self) -> Counters {
-        let control = &self.switch.control;
-        let summary = |(index, port): (usize, &control::config::PortConfig)| {
-            let counters = control.port_counters(PortId(index as u8));
-            let drops = DropReason::ALL.iter().map(|&reason| (reason.name().to_owned(), counters.dropped(reason)));
-            let drops = drops.filter(|(_, count)| *count > 0).collect();
-            (port.name.clone(), PortSummary { rx: counters.rx, tx: counters.tx, drops })
-        };
-        Counters { port: control.config().ports.iter().enumerate().map(summary).collect() }
-    }
-}
-
-fn write_capture(config: &Config, first_ns: u64, sent: &[Departure]) -> io::Result<Vec<u8>> {
-    let mut writer = CaptureWriter::new(Vec::new())?;
-    for port in &config.ports {
-        writer.add_interface(&port.name, Some(port.speed.bits_per_second()))?;
-    }
-    for Departure { time, port, bytes } in sent {
-        let notes = FrameNotes { direction: Some(Direction::Outbound), comment: None };
-        writer.write_frame(u32::from(port.0), first_ns + time.0, bytes, bytes.len() as u32, &notes)?;
-    }
-    writer.finish()
-}
-
-/// What differs between what came out and the files in `dir`.
-fn compare(dir: &Path, config: &Config, capture: &[u8], counters: &Counters) -> Result<Vec<String>, ReplayError> {
-    const SHOWN_MAX: usize = 10;
-    let mut differences = Vec::new();
-    let expected = CaptureFile::open(dir.join(OUT_FILE))?;
-    let got = CaptureFile::from_bytes(OUT_FILE, capture.to_vec())?;
-    let name = |interface: u32| config.ports.get(interface as usize).map_or("?", |port| port.name.as_str());
-    let (mut expected_frames, mut got_frames) = (expected.frames(), got.frames());
-    let mut number = 0u64;
-    loop {
-        number += 1;
-        let (want, have) = (expected_frames.next().transpose()?, got_frames.next().transpose()?);
-        let difference = match (want, have) {
-            (None, None) => break,
-            (Some(want), None) => format!("frame {number} is missing: {} bytes out of {}", want.bytes.len(), name(want.interface)),
-            (None, Some(have)) => format!("frame {number} is too many: {} bytes out of {}", have.bytes.len(), name(have.interface)),
-            (Some(want), Some(have)) if want.interface != have.interface => {
-                format!("frame {number} came out of {} instead of {}", name(have.interface), name(want.interface))
-            }
-            (Some(want), Some(have)) if want.bytes != have.bytes => {
-                let at = want.bytes.iter().zip(have.bytes).position(|(a, b)| a != b).unwrap_or(want.bytes.len().min(have.bytes.len()));
-                let show = |frame: &[u8]| wire::display::describe(frame).join(" / ");
-                format!(
-                    "frame {number} out of {} differs from byte {at} on:\n  expected {}\n  got      {}",
-                    name(want.interface),
-                    show(want.bytes),
-                    show(have.bytes)
-                )
-            }
-            (Some(want), Some(have)) if want.time_ns != have.time_ns => {
-                let (from, to) = (want.time_ns as i128, have.time_ns as i128);
-                format!(
-                    "frame {number} out of {} came {} ns {}",
-                    name(want.interface),
-                    (to - from).abs(),
-                    if to > from { "late" } else { "early" }
-                )
-            }
-            _ => continue,
-        };
-        differences.push(difference);
-        if differences.len() == SHOWN_MAX {
-            differences.push("there may be more: comparison stopped here".to_owned());
-            break;
-        }
-    }
-    let path = dir.join(COUNTERS_FILE);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(differences), // Counters are not expected.
-        Err(source) => return Err(ReplayError::File { path, source }),
-    };
-    let want: Counters = toml::from_str(&text)
-        .map_err(|error| ReplayError::File { path, source: io::Error::new(io::ErrorKind::InvalidData, error.to_string()) })?;
-    for (port, want) in &want.port {
-        let have = counters.port.get(port).cloned().unwrap_or_default();
-        if *want != have {
-            differences.push(format!("port {port} counts {have:?}, expected {want:?}"));
-        }
-    }
-    Ok(differences)
 }

@@ -101,8 +101,9 @@ fn pcap_link_type(bytes: &[u8]) -> Option<u32> {
 /// What goes in by `port` from `path` and comes out, on `workers` workers: the bytes of the capture that is written.
 fn replayed(text: &str, workers: usize, port: PortId, path: &Path) -> Vec<u8> {
     let out = tempfile::tempdir().unwrap();
-    let inputs = vec![(port, path.to_owned())];
-    let options = Options { config: config(text, workers), inputs, out: Some(out.path().to_owned()), expect: None, seed: 7 };
+    let inputs = vec![(Some(port), path.to_owned())];
+    let options =
+        Options { config: config(text, workers), inputs, out: Some(out.path().to_owned()), annotate: false, expect: None, seed: 7 };
     let outcome = replay::run(&options).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert!(outcome.ledger.is_balanced() && outcome.ledger.held == 0, "{}: {}", path.display(), outcome.ledger);
     fs::read(out.path().join(OUT_FILE)).unwrap()
@@ -148,8 +149,14 @@ fn play(paths: &[PathBuf]) -> usize {
                 if let Some(link_type) = link_type.filter(|link_type| *link_type != 1) {
                     assert!(message.contains("link type") && message.contains(&link_type.to_string()), "{message}");
                 }
-                let options =
-                    Options { config: config(PLAIN, 1), inputs: vec![(PortId(0), path.clone())], out: None, expect: None, seed: 7 };
+                let options = Options {
+                    config: config(PLAIN, 1),
+                    inputs: vec![(Some(PortId(0)), path.clone())],
+                    out: None,
+                    annotate: false,
+                    expect: None,
+                    seed: 7,
+                };
                 assert_eq!(replay::run(&options).unwrap_err().to_string(), message);
                 continue;
             }
@@ -202,7 +209,7 @@ fn captures_into_all_ports_at_once() {
     let inputs: Vec<_> = ["three-ports/in.pcapng", "http/in.pcap", "vlan/in.pcap", "ping6-nd/in.pcap", "jumbo/in.pcap", "stp/in.pcapng"]
         .iter()
         .enumerate()
-        .map(|(number, name)| (PortId((number % PORTS) as u8), folder.join(name)))
+        .map(|(number, name)| (Some(PortId((number % PORTS) as u8)), folder.join(name)))
         .collect();
     for text in [PLAIN, MIXED] {
         let outputs: Vec<Vec<u8>> = [1, 1, 2, 3, 4]
@@ -213,6 +220,7 @@ fn captures_into_all_ports_at_once() {
                     config: config(text, workers),
                     inputs: inputs.clone(),
                     out: Some(out.path().to_owned()),
+                    annotate: false,
                     expect: None,
                     seed: 7,
                 };
@@ -256,12 +264,19 @@ slot = 4
             }
             let path = folder.path().join(format!("{port}.pcapng"));
             fs::write(&path, writer.finish().unwrap()).unwrap();
-            (PortId(port), path)
+            (Some(PortId(port)), path)
         })
         .collect();
     let run = |workers| {
         let out = folder.path().join(format!("out-{workers}"));
-        let options = Options { config: config(TEXT, workers), inputs: inputs.clone(), out: Some(out.clone()), expect: None, seed: 7 };
+        let options = Options {
+            config: config(TEXT, workers),
+            inputs: inputs.clone(),
+            out: Some(out.clone()),
+            annotate: false,
+            expect: None,
+            seed: 7,
+        };
         let outcome = replay::run(&options).unwrap();
         assert!(outcome.frames_out > 16_000, "some are known, some are flooded: {}", outcome.frames_out);
         fs::read(out.join(OUT_FILE)).unwrap()

@@ -42,7 +42,7 @@ impl Case {
     }
 
     /// The recording as a file for each port, in `scratch`.
-    fn inputs(&self, scratch: &Path) -> Vec<(PortId, PathBuf)> {
+    fn inputs(&self, scratch: &Path) -> Vec<(Option<PortId>, PathBuf)> {
         let recording = ["in.pcap", "in.pcapng"].map(|name| self.folder.join(name)).into_iter().find(|path| path.is_file());
         let recording = CaptureFile::open(recording.expect("a recording")).unwrap();
         let ports = self.config.ports.len();
@@ -60,7 +60,7 @@ impl Case {
         let files = writers.into_iter().enumerate().map(|(port, writer)| {
             let path = scratch.join(format!("{port}.pcapng"));
             fs::write(&path, writer.finish().unwrap()).unwrap();
-            (PortId(port as u8), path)
+            (Some(PortId(port as u8)), path)
         });
         files.collect()
     }
@@ -69,7 +69,7 @@ impl Case {
         let scratch = tempfile::tempdir().unwrap();
         let mut config = self.config.clone();
         config.switch.workers = workers;
-        let options = Options { config, inputs: self.inputs(scratch.path()), out, expect, seed: 1 };
+        let options = Options { config, inputs: self.inputs(scratch.path()), out, annotate: false, expect, seed: 1 };
         replay::run(&options).unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 }

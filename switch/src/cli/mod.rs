@@ -161,3 +161,31 @@ impl std::str::FromStr for PortFile {
 pub fn port_files(config: &Config, option: &str, typed: &[PortFile]) -> Result<Vec<(PortId, PathBuf)>, Failure> {
     typed.iter().map(|PortFile { port, file }| Ok((self::port(config, option, port)?, file.clone()))).collect()
 }
+
+/// `PORT=FILE`, or a file that says itself which port each frame belongs to.
+#[derive(Clone, Debug)]
+pub struct Input(Result<PortFile, PathBuf>);
+
+impl std::str::FromStr for Input {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.contains('=') {
+            true => text.parse().map(|file| Input(Ok(file))),
+            false if text.is_empty() => Err("expected PORT=FILE or FILE".to_owned()),
+            false => Ok(Input(Err(text.into()))),
+        }
+    }
+}
+
+/// The ports and files that an option means; a file without a port names its ports itself.
+///
+/// # Errors
+/// As [`port`].
+pub fn inputs(config: &Config, option: &str, typed: &[Input]) -> Result<Vec<(Option<PortId>, PathBuf)>, Failure> {
+    let input = |Input(input): &Input| match input {
+        Ok(PortFile { port, file }) => Ok((Some(self::port(config, option, port)?), file.clone())),
+        Err(file) => Ok((None, file.clone())),
+    };
+    typed.iter().map(input).collect()
+}

@@ -308,6 +308,11 @@ impl Worker {
                 Err(_) => self.dump = Some((request, from)), // Control is behind: the same part again next time.
             }
         }
+        self.publish();
+    }
+
+    /// Publishes the counters: the part of [`housekeep`](Self::housekeep) that changes nothing.
+    pub fn publish(&mut self) {
         for slot in &mut self.rx {
             let drops = slot.queue.drops();
             if drops != slot.counted {

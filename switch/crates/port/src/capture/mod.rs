@@ -2,6 +2,7 @@
 //!
 //! The module deals in files, interfaces, nanoseconds and bytes; it knows nothing of mempools or ports.
 //! A file is read whole ([`CaptureFile`]) and walked record by record, so that every complaint names the byte it is about.
+//! [`CaptureStream`] reads pcapng from a pipe instead, a block at a time.
 //! All good frames come first; the first wrong or cut record then yields one [`CaptureError`] and ends the walk.
 //!
 //! Read: pcap 2.4 (micro- and nanoseconds, both byte orders), pcapng 1.x with several sections of either byte order,
@@ -19,6 +20,7 @@ mod interface;
 mod pcap;
 mod pcapng;
 mod read;
+mod stream;
 mod write;
 
 #[cfg(test)]
@@ -29,6 +31,7 @@ use std::borrow::Cow;
 pub use error::{CaptureError, Problem};
 pub use interface::{Interface, LinkType, TimeResolution};
 pub use read::{CaptureFile, CapturedFrame, Cursor, Frames};
+pub use stream::CaptureStream;
 pub use write::CaptureWriter;
 
 /// The longest capture file that is read, in bytes: 1 GiB.
@@ -57,4 +60,9 @@ pub struct FrameNotes<'a> {
     pub direction: Option<Direction>,
     /// A remark for people; the first one where a frame has several.
     pub comment: Option<Cow<'a, str>>,
+    /// The same number on each copy of one packet, on whatever interface (`epb_packetid`).
+    pub packet_id: Option<u64>,
+    /// What became of it, as the switch names it, such as `drop:hairpin` (`epb_verdict` of type 0, whose content is the
+    /// recorder's own). Verdicts of eBPF programs (types 1 and 2) are not read.
+    pub verdict: Option<Cow<'a, str>>,
 }

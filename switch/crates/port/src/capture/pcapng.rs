@@ -20,10 +20,13 @@ const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 const INTERFACE_DESCRIPTION: u32 = 1;
 const OBSOLETE_PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
-const ENHANCED_PACKET: u32 = 6;
+pub(super) const ENHANCED_PACKET: u32 = 6;
 
 /// Type, length, and length again.
 const BLOCK_OVERHEAD: usize = 12;
+
+/// First octet of an `epb_verdict` whose content is whatever the recording device wants to say.
+pub(super) const VERDICT_HARDWARE: u8 = 0;
 
 /// Byte order of a section.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,18 +40,34 @@ pub(super) enum Order {
 /// `interfaces` are those found so far, by this walk or an earlier one.
 pub(super) fn next<'a>(bytes: &'a [u8], interfaces: &[Interface], cursor: &mut Cursor) -> Option<Result<Item<'a>, Fault>> {
     loop {
-        let offset = cursor.at;
-        let rest = bytes.get(offset..).filter(|rest| !rest.is_empty())?;
-        let item = block(rest, cursor).and_then(|block| {
-            cursor.at = offset + block.body.len() + BLOCK_OVERHEAD;
-            content(&block, interfaces, cursor, offset)
-        });
-        match item {
+        let rest = bytes.get(cursor.at..).filter(|rest| !rest.is_empty())?;
+        match next_block(rest, interfaces, cursor) {
             Ok(None) => {}
             Ok(Some(item)) => return Some(Ok(item)),
-            Err(problem) => return Some(Err(Fault::new(offset, problem))),
+            Err(fault) => return Some(Err(fault)),
         }
     }
+}
+
+/// Bytes of the block at the front of `rest`, of which at least 12 are there; `None` if its length cannot be right.
+pub(super) fn block_len(rest: &[u8], cursor: &Cursor) -> Option<usize> {
+    let [kind, len] = words::<2>(rest, cursor.order)?;
+    let len = match (kind, words::<1>(rest.get(8..)?, Order::Little)?) {
+        (SECTION_HEADER, [BYTE_ORDER_MAGIC]) => words::<2>(rest, Order::Little)?[1],
+        (SECTION_HEADER, _) => words::<2>(rest, Order::Big)?[1],
+        _ => len,
+    };
+    (len as usize >= BLOCK_OVERHEAD && len.is_multiple_of(4)).then_some(len as usize)
+}
+
+/// What the block at the front of `rest` means, which begins at byte `cursor.at` of the input; the cursor moves behind it.
+pub(super) fn next_block<'a>(rest: &'a [u8], interfaces: &[Interface], cursor: &mut Cursor) -> Result<Option<Item<'a>>, Fault> {
+    let offset = cursor.at;
+    let item = block(rest, cursor).and_then(|block| {
+        cursor.at = offset + block.body.len() + BLOCK_OVERHEAD;
+        content(&block, interfaces, cursor, offset)
+    });
+    item.map_err(|problem| Fault::new(offset, problem))
 }
 
 struct Block<'a> {
@@ -177,6 +196,12 @@ fn timed_packet<'a>(block: &Block<'a>, interfaces: &[Interface], cursor: &mut Cu
                 // Bits 5 to 8: bytes of FCS, 0 if not said.
                 let said = (flags >> 5 & 15) as u8;
                 fcs_len = if said == 0 { fcs_len } else { said };
+            }
+            5 => notes.packet_id = Some(u64_of(exactly("packet id option of the frame", value)?, block.order)),
+            7 => {
+                if let [VERDICT_HARDWARE, text @ ..] = value {
+                    notes.verdict = Some(String::from_utf8_lossy(text));
+                }
             }
             _ => {}
         }

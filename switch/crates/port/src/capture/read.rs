@@ -62,6 +62,21 @@ pub struct Cursor {
     ended: bool,
 }
 
+impl Cursor {
+    pub(super) fn at_start(only: Option<u32>) -> Cursor {
+        Cursor {
+            at: 0,
+            order: pcapng::Order::default(),
+            section_start: 0,
+            interface_count: 0,
+            last_time_ns: 0,
+            only,
+            frames: 0,
+            ended: false,
+        }
+    }
+}
+
 /// What a walk over a file meets.
 pub(super) enum Item<'a> {
     Interface(Interface),
@@ -125,16 +140,7 @@ impl CaptureFile {
 
     /// A cursor before the first frame, for all interfaces or for one.
     pub fn cursor(&self, only: Option<u32>) -> Cursor {
-        Cursor {
-            at: 0,
-            order: pcapng::Order::default(),
-            section_start: 0,
-            interface_count: 0,
-            last_time_ns: 0,
-            only,
-            frames: 0,
-            ended: false,
-        }
+        Cursor::at_start(only)
     }
 
     /// The frame behind the cursor, which moves on; `None` at the end and after an error.

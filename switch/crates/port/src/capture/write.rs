@@ -3,21 +3,21 @@
 //! The bytes depend on the arguments and on nothing else: no time of day, no host name, the same byte order on every
 //! machine. Two runs on a virtual clock give identical files.
 //!
-//! The blocks are laid out by `pcap-file`, with two defects worked around: it writes the time of an interface statistics block
+//! Blocks of frames are laid out here: `pcap-file` 2.0 has no way to write a packet id or a verdict. The others are laid out by that
+//! crate, with two defects worked around: it writes the time of an interface statistics block
 //! as one 64-bit number, where the format wants the high half first also in little-endian files; and it writes the
 //! length of an option modulo 2^16, which is why long names and comments are refused here.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
-use std::time::Duration;
 
 use pcap_file::pcapng::PcapNgWriter;
-use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
 use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
 use pcap_file::pcapng::blocks::interface_statistics::{InterfaceStatisticsBlock, InterfaceStatisticsOption};
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
 use pcap_file::{DataLink, Endianness, PcapError};
 
+use super::pcapng::{ENHANCED_PACKET, VERDICT_HARDWARE};
 use super::{Direction, FRAME_LEN_MAX, FrameNotes, INTERFACES_MAX};
 
 /// `shb_userappl` of every file: the program, and no version, so that files stay comparable.
@@ -27,6 +27,8 @@ const USER_APPLICATION: &str = "bladeswitch";
 pub struct CaptureWriter<W: Write> {
     out: PcapNgWriter<BufWriter<W>>,
     interface_count: u32,
+    /// Where the block of a frame is put together.
+    block: Vec<u8>,
 }
 
 impl<W: Write> CaptureWriter<W> {
@@ -41,7 +43,7 @@ impl<W: Write> CaptureWriter<W> {
             ..SectionHeaderBlock::default()
         };
         let out = PcapNgWriter::with_section_header(BufWriter::new(out), section).map_err(io_error)?;
-        Ok(CaptureWriter { out, interface_count: 0 })
+        Ok(CaptureWriter { out, interface_count: 0, block: Vec::new() })
     }
 
     /// Describes the next Ethernet interface, one for each port; returns its number, from 0. May be called between frames.
@@ -66,31 +68,58 @@ impl<W: Write> CaptureWriter<W> {
     /// from the destination address on, without FCS; `original_len` those on the wire, taken as `bytes.len()` if it is less.
     ///
     /// # Errors
-    /// Those of the output; `InvalidInput` for an unknown interface, more than [`FRAME_LEN_MAX`] bytes, or a comment over
-    /// 65,535 bytes. After `InvalidInput` nothing was written and the file goes on.
+    /// Those of the output; `InvalidInput` for an unknown interface, more than [`FRAME_LEN_MAX`] bytes, or a comment or
+    /// verdict over 65,534 bytes. After `InvalidInput` nothing was written and the file goes on.
     pub fn write_frame(&mut self, interface: u32, time_ns: u64, bytes: &[u8], original_len: u32, notes: &FrameNotes<'_>) -> io::Result<()> {
         self.check_interface(interface)?;
         if bytes.len() > FRAME_LEN_MAX as usize {
             return Err(invalid(format!("a frame in a capture file has at most {FRAME_LEN_MAX} bytes, this one has {}", bytes.len())));
         }
-        let mut options = Vec::new();
-        if let Some(comment) = &notes.comment {
-            options.push(EnhancedPacketOption::Comment(option_text(Cow::Borrowed(comment.as_ref()))?));
+        let verdict: Option<Vec<u8>> = notes.verdict.as_ref().map(|verdict| [&[VERDICT_HARDWARE], verdict.as_bytes()].concat());
+        let direction = notes.direction.map(|direction| match direction {
+            Direction::Inbound => 1u32.to_le_bytes(),
+            Direction::Outbound => 2u32.to_le_bytes(),
+        });
+        let packet_id = notes.packet_id.map(u64::to_le_bytes);
+        let options: [(u16, Option<&[u8]>); 4] = [
+            (1, notes.comment.as_ref().map(|comment| comment.as_bytes())),
+            (2, direction.as_ref().map(|bytes| &bytes[..])),
+            (5, packet_id.as_ref().map(|bytes| &bytes[..])),
+            (7, verdict.as_deref()),
+        ];
+        let block = &mut self.block;
+        block.clear();
+        let words = [
+            ENHANCED_PACKET,
+            0, // The length of the block, once it is known.
+            interface,
+            (time_ns >> 32) as u32,
+            time_ns as u32,
+            bytes.len() as u32,
+            original_len.max(bytes.len() as u32),
+        ];
+        words.iter().for_each(|word| block.extend_from_slice(&word.to_le_bytes()));
+        block.extend_from_slice(bytes);
+        pad(block);
+        let mut has_options = false;
+        for (code, value) in options {
+            let Some(value) = value else { continue };
+            has_options = true;
+            let len = u16::try_from(value.len()).map_err(|_| {
+                invalid(format!("a comment or verdict in a capture file has at most 65534 bytes, this one has {}", value.len()))
+            })?;
+            block.extend_from_slice(&code.to_le_bytes());
+            block.extend_from_slice(&len.to_le_bytes());
+            block.extend_from_slice(value);
+            pad(block);
         }
-        options.extend(notes.direction.map(|direction| {
-            EnhancedPacketOption::Flags(match direction {
-                Direction::Inbound => 1,
-                Direction::Outbound => 2,
-            })
-        }));
-        let block = EnhancedPacketBlock {
-            interface_id: interface,
-            timestamp: Duration::from_nanos(time_ns),
-            original_len: original_len.max(bytes.len() as u32),
-            data: Cow::Borrowed(bytes),
-            options,
-        };
-        self.out.write_pcapng_block(block).map_err(io_error).map(drop)
+        if has_options {
+            block.extend_from_slice(&[0; 4]);
+        }
+        let len = (block.len() as u32 + 4).to_le_bytes();
+        block[4..8].copy_from_slice(&len);
+        block.extend_from_slice(&len);
+        self.out.get_mut().write_all(block)
     }
 
     /// Writes what an interface counted until `time_ns`: frames received, and frames of these it dropped, as far as known.
@@ -131,6 +160,11 @@ impl<W: Write> CaptureWriter<W> {
             false => Err(invalid(format!("interface {interface} was not added: there are {}", self.interface_count))),
         }
     }
+}
+
+/// Zeros up to the next multiple of 4 bytes.
+fn pad(block: &mut Vec<u8>) {
+    block.resize(block.len().next_multiple_of(4), 0);
 }
 
 /// A text that fits into an option.

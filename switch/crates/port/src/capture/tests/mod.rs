@@ -2,7 +2,10 @@
 
 mod pcap;
 mod pcapng;
+mod stream;
 mod write;
+
+use proptest::prelude::*;
 
 use super::*;
 

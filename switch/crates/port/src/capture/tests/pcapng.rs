@@ -107,7 +107,7 @@ fn both_byte_orders() {
         assert_eq!((interface.name.as_str(), interface.resolution), ("e0", TimeResolution::Decimal(9)));
         let (frames, error) = read(&file);
         assert!(error.is_none());
-        let notes = FrameNotes { direction: Some(Direction::Inbound), comment: Some("hi".into()) };
+        let notes = FrameNotes { direction: Some(Direction::Inbound), comment: Some("hi".into()), ..FrameNotes::default() };
         let expected = CapturedFrame { interface: 0, time_ns: 1_500_000_000, bytes: b"abcde", original_len: 60, offset: 68, notes };
         assert_eq!(frames, [expected]);
     }

@@ -9,7 +9,7 @@ use super::*;
 fn sample() -> Vec<u8> {
     let mut writer = CaptureWriter::new(Vec::new()).unwrap();
     assert_eq!(writer.add_interface("e0", Some(1_000_000_000)).unwrap(), 0);
-    let notes = FrameNotes { direction: Some(Direction::Outbound), comment: Some("hi".into()) };
+    let notes = FrameNotes { direction: Some(Direction::Outbound), comment: Some("hi".into()), ..FrameNotes::default() };
     writer.write_frame(0, (1 << 32) + 2, b"abcde", 60, &notes).unwrap();
     writer.write_statistics(0, (1 << 32) + 3, Some(7), Some(1)).unwrap();
     writer.finish().unwrap()
@@ -52,7 +52,7 @@ fn what_does_not_fit_is_refused_and_the_file_goes_on() {
     let port = writer.add_interface("e0", None).unwrap();
     let plain = FrameNotes::default();
     let long_text = "x".repeat(65_536);
-    let long_comment = FrameNotes { direction: None, comment: Some(long_text.as_str().into()) };
+    let long_comment = FrameNotes { direction: None, comment: Some(long_text.as_str().into()), ..FrameNotes::default() };
     let too_long = vec![0; FRAME_LEN_MAX as usize + 1];
     let refused = [
         writer.add_interface(&long_text, None).map(drop),
@@ -65,7 +65,7 @@ fn what_does_not_fit_is_refused_and_the_file_goes_on() {
         assert_eq!(result.unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
     // The longest that fit.
-    let comment = FrameNotes { direction: None, comment: Some(long_text[1..].into()) };
+    let comment = FrameNotes { direction: None, comment: Some(long_text[1..].into()), ..FrameNotes::default() };
     writer.write_frame(port, 5, &too_long[1..], 0, &comment).unwrap();
     assert_eq!(writer.add_interface(&long_text[1..], None).unwrap(), 1);
     let file = open(&writer.finish().unwrap()).unwrap();
@@ -122,7 +122,7 @@ proptest! {
             prop_assert_eq!(writer.add_interface(name, *speed_bps).unwrap(), number as u32);
         }
         for (interface, time_ns, bytes, original_len, direction, comment) in &frames {
-            let notes = FrameNotes { direction: *direction, comment: comment.as_deref().map(Cow::Borrowed) };
+            let notes = FrameNotes { direction: *direction, comment: comment.as_deref().map(Cow::Borrowed), ..FrameNotes::default() };
             writer.write_frame(interface % interfaces.len() as u32, *time_ns, bytes, *original_len, &notes).unwrap();
         }
         let file = open(&writer.finish().unwrap()).unwrap();
