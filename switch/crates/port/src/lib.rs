@@ -7,7 +7,7 @@
 //! - [`backend`]: the kinds of ports; [`wrap`]: link timing around any of them;
 //! - [`capture`]: capture files.
 //!
-//! This crate is one of the two rooms where unsafe code may live; it is denied here and opened in `mempool` alone. Ports do
+//! This crate is one of the two rooms where unsafe code may live; it is denied here and opened in `mempool` and `backend::af_xdp`. Ports do
 //! not know what is done with their frames: the data plane is not a dependency.
 #![deny(unsafe_code)]
 

@@ -12,6 +12,9 @@
 //! Soundness: a [`Packet`] can only be made here and cannot be copied, so `&Packet` proves that no `&mut Packet` of the
 //! same buffer exists, unless it is shared, and then nobody gets `&mut [u8]`. Every access checks that the handle is of
 //! this pool. The bytes of a fresh buffer are whatever was there before (zero at first), never uninitialised memory.
+//!
+//! Buffers can be lent to the kernel (AF_XDP) or to a device: then there is no handle at all, and whoever lends them keeps a table
+//! of what is out, and makes handles again of what comes back. That is the part "Lending" below, for backends of this crate only.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -209,6 +212,11 @@ impl Mempool {
     /// Buffers in all.
     pub fn buffers(&self) -> u32 {
         self.0.buffers
+    }
+
+    /// Where its bytes lie, for whoever registers them with the kernel or a device: the first one (on a page's start) and how many.
+    pub(crate) fn area(&self) -> (NonNull<u8>, usize) {
+        (self.0.base, self.0.buffers as usize * BUFFER_SIZE)
     }
 
     /// Which pages it lies on.
@@ -607,6 +615,132 @@ impl PoolCache {
     }
 }
 
+/// What became of a buffer that was [surrendered](PoolCache::surrender) for transmission: how to end its life when it has been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Surrendered {
+    /// Nobody else has it.
+    Exclusive = 0,
+    /// One handle of a shared buffer.
+    Shared = 1,
+    /// One handle of a shared chain, by its first buffer.
+    SharedHead = 2,
+    /// One handle of a shared chain, by a further buffer, which knows the first.
+    SharedSegment = 3,
+}
+
+/// Lending: buffers without a handle, in the hands of the kernel or a device.
+impl PoolCache {
+    /// Which pool, for checking that two are the same.
+    #[inline(always)]
+    pub(crate) fn id(&self) -> u8 {
+        self.id
+    }
+
+    /// A free buffer to be written to by somebody else: its index. It comes back through [`received`](Self::received),
+    /// [`append`](Self::append) or [`take_back`](Self::take_back).
+    #[inline]
+    pub(crate) fn lend(&mut self) -> Option<u32> {
+        self.take()
+    }
+
+    /// A lent buffer is free again.
+    ///
+    /// # Safety
+    /// The buffer was lent by this pool and has not come back yet; nobody writes to it any more.
+    #[inline]
+    pub(crate) unsafe fn take_back(&mut self, index: u32) {
+        self.give(index);
+    }
+
+    /// A lent buffer comes back with a frame of `len` bytes, `offset` bytes into the buffer.
+    ///
+    /// # Safety
+    /// As for [`take_back`](Self::take_back); the frame ends inside the buffer and `offset` is even.
+    #[inline]
+    pub(crate) unsafe fn received(&self, index: u32, offset: usize, len: usize) -> Packet {
+        debug_assert!(offset.is_multiple_of(ADDR_UNIT as usize) && offset + len <= BUFFER_SIZE);
+        Packet { addr: (index << BUFFER_SHIFT) + offset as u32 / ADDR_UNIT, len: len as u16, flags: 0, pool: self.id }
+    }
+
+    /// A lent buffer comes back with the next `len` bytes of the frame in `packet`, whose last buffer so far is `last`.
+    ///
+    /// # Safety
+    /// As for [`received`](Self::received); `packet` is not shared, `last` is its last buffer, and with `len` it is not longer than
+    /// [`FRAME_MAX`].
+    pub(crate) unsafe fn append(&mut self, packet: &mut Packet, last: u32, index: u32, offset: usize, len: usize) {
+        self.check(packet);
+        debug_assert!(offset.is_multiple_of(ADDR_UNIT as usize) && offset + len <= BUFFER_SIZE && packet.len() + len <= FRAME_MAX);
+        let addr = (index << BUFFER_SHIFT) + offset as u32 / ADDR_UNIT;
+        if !packet.is_chained() {
+            self.meta(packet.addr).len.store(packet.len, Ordering::Relaxed);
+            packet.flags |= Packet::CHAINED;
+        }
+        let meta = &self.shared.meta[index as usize];
+        meta.len.store(len as u16, Ordering::Relaxed);
+        meta.next.store(NO_BUFFER, Ordering::Relaxed);
+        self.shared.meta[last as usize].next.store(addr, Ordering::Relaxed);
+        packet.len += len as u16;
+    }
+
+    /// Buffers the frame lies in.
+    #[inline]
+    pub(crate) fn segment_count(&self, packet: &Packet) -> usize {
+        if packet.is_chained() { self.segments(packet).count() } else { 1 }
+    }
+
+    /// Ends the handle without freeing: somebody else is going to read the buffers. Calls `each` for every segment with the place of its
+    /// first byte in the pool, its length, and how its buffer's life ends: [`complete`](Self::complete), once per segment.
+    ///
+    /// A shared chain has one count for all its buffers, but they may be sent at different times: each segment gets a share.
+    #[inline]
+    pub(crate) fn surrender(&mut self, mut packet: Packet, mut each: impl FnMut(u64, u32, Surrendered)) {
+        self.check(&packet);
+        let place = |addr: u32| addr as u64 * ADDR_UNIT as u64;
+        let shared = packet.is_shared() && !self.unshare_if_last(&mut packet);
+        if !packet.is_chained() {
+            let kind = if shared { Surrendered::Shared } else { Surrendered::Exclusive };
+            return each(place(packet.addr), packet.len as u32, kind);
+        }
+        let head = packet.buffer();
+        let mut addr = packet.addr;
+        while addr != NO_BUFFER {
+            let meta = self.meta(addr);
+            let (len, next) = (meta.len.load(Ordering::Relaxed), meta.next.load(Ordering::Relaxed));
+            let kind = match (shared, addr >> BUFFER_SHIFT == head) {
+                (false, _) => Surrendered::Exclusive,
+                (true, true) => Surrendered::SharedHead,
+                (true, false) => {
+                    // A further buffer has no handle and so no count of its own: the place holds the first buffer's index. All who
+                    // send the chain write the same.
+                    meta.shares.store(head, Ordering::Relaxed);
+                    self.meta(packet.addr).shares.fetch_add(1, Ordering::Relaxed);
+                    Surrendered::SharedSegment
+                }
+            };
+            each(place(addr), len as u32, kind);
+            addr = next;
+        }
+    }
+
+    /// A surrendered buffer has been read for the last time.
+    ///
+    /// # Safety
+    /// The buffer was surrendered by a cache of this pool as `kind`, and this is called once for that.
+    #[inline]
+    pub(crate) unsafe fn complete(&mut self, index: u32, kind: Surrendered) {
+        let handle = |index, flags| Packet { addr: first_byte(index), len: 0, flags, pool: self.id };
+        match kind {
+            Surrendered::Exclusive => self.give(index),
+            Surrendered::Shared => self.free(handle(index, Packet::SHARED)),
+            Surrendered::SharedHead => self.free(handle(index, Packet::SHARED | Packet::CHAINED)),
+            Surrendered::SharedSegment => {
+                let head = self.shared.meta[index as usize].shares.load(Ordering::Relaxed);
+                self.free(handle(head, Packet::SHARED | Packet::CHAINED));
+            }
+        }
+    }
+}
+
 impl Drop for PoolCache {
     fn drop(&mut self) {
         self.flush();
@@ -751,6 +885,59 @@ mod tests {
             thread.join().unwrap();
         }
         assert_eq!(in_use(&pool, &mut cache), 0);
+    }
+
+    #[test]
+    fn lent_buffers_come_back_as_frames() {
+        let (pool, mut cache) = pool(8);
+        let (first, second, third) = (cache.lend().unwrap(), cache.lend().unwrap(), cache.lend().unwrap());
+        // SAFETY: lent above, each comes back once, and the frames end inside the buffers.
+        let packet = unsafe {
+            cache.take_back(third);
+            let mut packet = cache.received(first, 256, 1792);
+            cache.append(&mut packet, first, second, 256, 100);
+            packet
+        };
+        assert_eq!((packet.len(), packet.is_chained(), cache.segment_count(&packet)), (1892, true, 2));
+        assert_eq!(cache.segments(&packet).map(<[u8]>::len).collect::<Vec<_>>(), [1792, 100]);
+        assert_eq!(in_use(&pool, &mut cache), 2);
+        cache.free(packet);
+        assert_eq!(in_use(&pool, &mut cache), 0);
+    }
+
+    #[test]
+    fn surrendered_frames_live_until_the_last_completion() {
+        let (pool, mut cache) = pool(16);
+        for len in [60, 1900, 5000] {
+            for handles in 1..4 {
+                let mut packets = vec![cache.alloc_copy(&vec![7; len]).unwrap()];
+                for _ in 1..handles {
+                    let copy = cache.share(&mut packets[0]);
+                    packets.push(copy);
+                }
+                let mut out = Vec::new();
+                for packet in packets {
+                    let mut total = 0;
+                    cache.surrender(packet, |place, len, kind| {
+                        total += len as usize;
+                        out.push(((place / BUFFER_SIZE as u64) as u32, kind));
+                    });
+                    assert_eq!(total, len);
+                }
+                assert_eq!(in_use(&pool, &mut cache), len.div_ceil(SEGMENT_MAX) as u32);
+                // In an order that no device would have: buffers of one frame and of several mixed.
+                out.sort_by_key(|(index, kind)| (*index % 3, *kind as u8));
+                let last = out.pop().unwrap();
+                for (index, kind) in out {
+                    // SAFETY: surrendered above, and completed once each.
+                    unsafe { cache.complete(index, kind) };
+                    assert!(in_use(&pool, &mut cache) > 0);
+                }
+                // SAFETY: as above.
+                unsafe { cache.complete(last.0, last.1) };
+                assert_eq!(in_use(&pool, &mut cache), 0, "{len} bytes, {handles} handles");
+            }
+        }
     }
 
     #[test]

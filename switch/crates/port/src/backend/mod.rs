@@ -1,4 +1,5 @@
 //! The kinds of ports.
 
+pub mod af_xdp;
 pub mod memory;
 pub mod pcap;
