@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bladeswitch::{Running, assembly};
-use control::config::{Config, PortKind};
+use control::config::{Config, Idle, PortKind};
 use control::{api, show};
 use port::clock::TscClock;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -31,6 +31,9 @@ pub struct Args {
     /// Take also the interface that carries this machine's default route: the machine may lose its network
     #[arg(long)]
     force_default_route: bool,
+    /// Never sleep, as `switch.idle = "spin"`: the lowest latency, a whole core for each worker
+    #[arg(long)]
+    busy: bool,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -40,7 +43,10 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// Runs the switch; at the end says what it did and whether every frame is accounted for.
 pub fn run(args: &Args) -> Done {
-    let config = load(&args.config)?;
+    let mut config = load(&args.config)?;
+    if args.busy {
+        config.switch.idle = Idle::Spin;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::other)?;
     // From here on a signal is a wish to end well, also while the switch is being put together.
     let mut signals = runtime.block_on(async { Signals::new() }).map_err(|error| Failure::other(format!("signals: {error}")))?;

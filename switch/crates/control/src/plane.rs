@@ -2,7 +2,7 @@
 //! discovery for addresses it knows, keeps the identities of the blades and advertises them, and sends notices.
 //!
 //! It has no thread and no clock of its own: [`Control::poll`] does what there is to do at `now`. In real time a thread
-//! calls it every millisecond, on the virtual clock the simulation does, after each step.
+//! calls it when a worker has told it something and from time to time, on the virtual clock the simulation does, after each step.
 //!
 //! Everything it sends goes through [`Control::inject`], so that the ledger knows of it.
 
@@ -80,6 +80,9 @@ struct FdbShow {
     done: bool,
 }
 
+/// Called with the index of a worker that has got a command: it may be asleep.
+pub type WakeWorker = Box<dyn Fn(usize) + Send>;
+
 /// The control plane of one switch.
 pub struct Control {
     config: Config,
@@ -99,6 +102,7 @@ pub struct Control {
     fdb_show: Option<FdbShow>,
     requests: u64,
     counters: ControlCounters,
+    wake_worker: Option<WakeWorker>,
     /// Neighbours or links have changed since the tables were published.
     stale: bool,
     now: Nanos,
@@ -139,6 +143,7 @@ impl Control {
             fdb_show: None,
             requests: 0,
             counters: ControlCounters::default(),
+            wake_worker: None,
             stale: false,
             now: Nanos::ZERO,
         };
@@ -184,6 +189,20 @@ impl Control {
         self.counters.neighbors_refused = self.neighbors.refused;
         self.tables.collect();
         done
+    }
+
+    /// Whom to tell that a worker has got a command. Without, the workers find out by themselves at their next turn.
+    pub fn on_command(&mut self, wake_worker: WakeWorker) {
+        self.wake_worker = Some(wake_worker);
+    }
+
+    /// Gives a worker a command, or gives it back if the ring is full.
+    fn command(&mut self, worker: usize, command: Command) -> Result<(), Command> {
+        self.workers[worker].commands.push(command)?;
+        if let Some(wake_worker) = &self.wake_worker {
+            wake_worker(worker);
+        }
+        Ok(())
     }
 
     /// When, on a virtual clock, there is something to do that nobody asks for.
@@ -392,7 +411,7 @@ impl Control {
 
     /// Sends a frame out of a port.
     pub fn inject(&mut self, port: PortId, frame: &[u8]) {
-        let Some(worker) = self.workers.iter_mut().find(|worker| worker.tx_ports.contains(&port)) else {
+        let Some(worker) = self.workers.iter().position(|worker| worker.tx_ports.contains(&port)) else {
             self.counters.inject_lost += 1;
             return;
         };
@@ -400,15 +419,15 @@ impl Control {
             self.counters.inject_lost += 1;
             return;
         };
-        if let Err(Command::Inject { packet, .. }) = worker.commands.push(Command::Inject { port, packet }) {
+        if let Err(Command::Inject { packet, .. }) = self.command(worker, Command::Inject { port, packet }) {
             self.counters.inject_lost += 1;
             self.pool.free(packet);
         }
     }
 
     fn command_all(&mut self, command: impl Fn() -> Command) {
-        for worker in &mut self.workers {
-            if worker.commands.push(command()).is_err() {
+        for worker in 0..self.workers.len() {
+            if self.command(worker, command()).is_err() {
                 tracing::warn!("a worker does not take commands: its ring is full");
             }
         }
@@ -428,7 +447,7 @@ impl Control {
         self.requests += 1;
         let request = self.requests;
         self.fdb_show = Some(FdbShow { request, records: Vec::new(), done: false });
-        if self.workers[0].commands.push(Command::DumpFdb(request)).is_err() {
+        if self.command(0, Command::DumpFdb(request)).is_err() {
             tracing::warn!("the worker does not take commands: its ring is full");
         }
         request

@@ -10,6 +10,7 @@
 //!
 //! `now` is an argument: the thread loop asks the clock, once a turn; a simulation makes it up.
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use port::{BURST_MAX, Burst, Nanos, Port, PortId, RxDrops, RxQueue};
@@ -353,6 +354,30 @@ impl Worker {
             Route::Worker(_) => None,
         });
         rx.chain(tx).min()
+    }
+
+    /// Frames and news this worker has ever given to control, wrapping: a thread loop compares, and wakes control.
+    pub fn told_control(&self) -> usize {
+        self.control.punts.pushed().wrapping_add(self.control.events.pushed())
+    }
+
+    /// Frames this worker has ever given to others: a thread loop compares, and wakes them.
+    pub fn crossed_out(&self) -> u64 {
+        self.output.crossed_out
+    }
+
+    /// Packets its transmit queues have accepted and not yet sent: the worker must turn for them to go.
+    pub fn held(&self) -> usize {
+        let queues = self.output.routes.iter().map(|route| match route {
+            Route::Queue(queue) => queue.held(),
+            Route::Worker(_) => 0,
+        });
+        queues.sum()
+    }
+
+    /// For each of its receive queues the descriptor to sleep on, if it has one.
+    pub fn poll_fds(&self) -> impl Iterator<Item = Option<BorrowedFd<'_>>> {
+        self.rx.iter().map(|slot| slot.queue.poll_fd())
     }
 
     /// Gives unused buffers back to the pool, so that it can be counted.

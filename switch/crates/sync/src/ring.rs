@@ -165,6 +165,12 @@ impl<T> Producer<T> {
         self.shared.slots.len()
     }
 
+    /// How many items were ever pushed, wrapping: whoever owns this end can tell whether anything was since it last looked.
+    #[inline]
+    pub fn pushed(&self) -> usize {
+        self.tail
+    }
+
     /// Room for at least this many items; looks at the consumer's index if the copy shows less than `wanted`.
     #[inline]
     pub fn room(&mut self, wanted: usize) -> usize {
