@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::SystemTime;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -48,6 +49,26 @@ pub struct Report {
     pub distributions: Vec<Distribution>,
     /// The result for programs, under `result` in the JSON file: what the method documents.
     pub result: serde_json::Value,
+}
+
+impl Report {
+    /// A report without results, in the words of its standard; it runs here, by the command that was typed.
+    pub fn new(name: impl Into<String>, title: impl Into<String>, standard: impl Into<String>) -> Report {
+        Report {
+            name: name.into(),
+            title: title.into(),
+            standard: standard.into(),
+            command: std::env::args().collect::<Vec<_>>().join(" "),
+            machine: Machine::here(),
+            ..Report::default()
+        }
+    }
+
+    /// When it began, by the wall clock.
+    pub fn set_started(&mut self, at: SystemTime) {
+        self.started = humantime::format_rfc3339_seconds(at).to_string();
+        self.started_unix_s = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    }
 }
 
 /// Whether the figures of a run may be quoted.
@@ -387,6 +408,14 @@ mod tests {
         assert_eq!(Rate::over(1, 64, 0.0), Rate::default());
         assert_eq!(Rate::over(1, 64, f64::NAN), Rate::default());
         assert_eq!(Rate::line(1_000_000_000, 64.0).pps.floor(), 1_488_095.0);
+    }
+
+    #[test]
+    fn a_start_is_said_in_two_ways() {
+        let mut report = Report::new("n", "t", "RFC 2544");
+        report.set_started(SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_767_323_045_250));
+        assert_eq!((report.started.as_str(), report.started_unix_s), ("2026-01-02T03:04:05Z", 1_767_323_045.25));
+        assert!(!report.command.is_empty() && report.machine.cores > 0);
     }
 
     #[test]
