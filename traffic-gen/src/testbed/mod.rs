@@ -11,3 +11,10 @@ pub mod memory;
 pub mod model;
 pub mod schedule;
 pub mod virtual_time;
+
+use crate::trial::DutFactory;
+
+/// The kinds of devices under test that are built in.
+pub fn factories() -> Vec<&'static dyn DutFactory> {
+    vec![&model::ModelFactory]
+}

@@ -51,11 +51,15 @@ pub struct ModelBridge {
     config: ModelConfig,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
-    table: HashMap<[u8; 6], usize>,
+    /// Port of each address, and when it last sent.
+    table: HashMap<[u8; 6], (usize, Nanos)>,
     learns_again: Nanos,
     /// When the server is free, in 1/pps ns.
     served: u128,
     stalled_until: Nanos,
+    /// Overloaded, and until when; and when the last frame came.
+    overloaded_until: Option<Nanos>,
+    last_came: Nanos,
     down_until: Nanos,
     /// Frames so far, for "one in so many".
     count: u64,
@@ -77,6 +81,8 @@ impl ModelBridge {
             learns_again: Nanos::ZERO,
             served: 0,
             stalled_until: Nanos::ZERO,
+            overloaded_until: None,
+            last_came: Nanos::ZERO,
             down_until: Nanos::ZERO,
             count: 0,
             chance: config.seed,
@@ -106,9 +112,13 @@ impl ModelBridge {
         if source[0] & 1 == 1 {
             return;
         }
-        if let Some(known) = self.table.get_mut(&source) {
-            *known = port;
+        if let Some(known) = self.table.get_mut(&source).filter(|(_, seen)| now.since(*seen).0 < self.config.ageing) {
+            *known = (port, now);
             return;
+        }
+        self.table.remove(&source);
+        if self.table.len() >= self.config.fdb {
+            self.table.retain(|_, (_, seen)| now.since(*seen).0 < self.config.ageing);
         }
         if self.table.len() >= self.config.fdb || self.config.learn > 0 && now < self.learns_again {
             return;
@@ -116,7 +126,7 @@ impl ModelBridge {
         if let Some(pause) = 1_000_000_000u64.checked_div(self.config.learn) {
             self.learns_again = now + Nanos(pause);
         }
-        self.table.insert(source, port);
+        self.table.insert(source, (port, now));
     }
 
     /// When the server has dealt with a frame that comes now; `None` if too many wait already.
@@ -125,22 +135,38 @@ impl ModelBridge {
             return Some(now);
         }
         let (pps, second) = (u128::from(self.config.pps), 1_000_000_000u128);
+        if self.is_overloaded(now) {
+            return None;
+        }
         let now_scaled = u128::from(now.0.max(self.stalled_until.0)) * pps;
         let busy = self.served.max(now_scaled).saturating_sub(u128::from(now.0) * pps);
         // The one being served and those that wait.
         if busy > u128::from(self.config.buffer) * second {
+            self.overloaded_until = (self.config.recovery > 0).then_some(now + Nanos(self.config.recovery));
             return None;
         }
         self.served = self.served.max(now_scaled) + second;
         Some(Nanos(self.served.div_ceil(pps) as u64))
     }
 
+    /// Has an overload not been slept off? Frames that come too fast prolong it.
+    fn is_overloaded(&mut self, now: Nanos) -> bool {
+        let too_fast = now.since(self.last_came).0.saturating_mul(self.config.pps) < 1_000_000_000;
+        self.last_came = now;
+        if too_fast && self.overloaded_until.is_some() {
+            self.overloaded_until = Some(now + Nanos(self.config.recovery));
+        }
+        self.overloaded_until = self.overloaded_until.filter(|&until| now < until);
+        self.overloaded_until.is_some()
+    }
+
     /// Where a frame goes: one output, or all others.
-    fn destinations(&self, from: usize, bytes: &[u8], flood: bool) -> Vec<usize> {
+    fn destinations(&self, now: Nanos, from: usize, bytes: &[u8], flood: bool) -> Vec<usize> {
         let others = (0..self.outputs.len()).filter(|&to| to != from);
-        match bytes.first_chunk::<6>().and_then(|destination| self.table.get(destination)) {
-            Some(&to) if to == from => Vec::new(),
-            Some(&to) if !flood => vec![to],
+        let known = bytes.first_chunk::<6>().and_then(|destination| self.table.get(destination));
+        match known.filter(|(_, seen)| now.since(*seen).0 < self.config.ageing) {
+            Some(&(to, _)) if to == from => Vec::new(),
+            Some(&(to, _)) if !flood => vec![to],
             _ => others.collect(),
         }
     }
@@ -148,16 +174,17 @@ impl ModelBridge {
     /// Moves ready frames from inputs to outputs.
     fn switch(&mut self, now: Nanos) {
         let count = self.inputs.len();
-        let mut moved = true;
-        while moved {
-            moved = false;
+        loop {
+            let mut first = None;
             for step in 0..count {
-                let from = (self.turn + step) % count;
+                // Inputs that block each other are served unfairly, as in switches that had this fault; else each is first in turn.
+                let from = if self.config.hol { count - 1 - step } else { (self.turn + step) % count };
                 if self.inputs[from].waiting.front().is_some_and(|head| head.ready <= now) && self.forward_head(now, from) {
-                    moved = true;
+                    first.get_or_insert(from);
                 }
             }
-            self.turn = (self.turn + 1) % count;
+            let Some(first) = first else { break };
+            self.turn = (first + 1) % count;
         }
     }
 
@@ -166,7 +193,7 @@ impl ModelBridge {
         let Some(head) = self.inputs[from].waiting.front() else { return false };
         let bytes = Rc::clone(&head.bytes);
         let flood = self.config.flood > 0 && (self.count + 1).is_multiple_of(self.config.flood);
-        let to = self.destinations(from, &bytes, flood);
+        let to = self.destinations(now, from, &bytes, flood);
         let blocks = self.config.hol && to.iter().any(|&to| self.outputs[to].queue.len() >= self.config.queue);
         self.inputs[from].blocked = blocks;
         if blocks {
@@ -187,15 +214,15 @@ impl ModelBridge {
                     continue;
                 }
                 self.enqueue(now, to, Rc::clone(&bytes));
-                self.release(now, |held| held == to);
+                self.release(now, |held| held.get(..12) == bytes.get(..12));
             }
         }
         true
     }
 
-    /// The frame that was held back goes, if its output is the right one.
-    fn release(&mut self, now: Nanos, right: impl Fn(usize) -> bool) {
-        if self.held.as_ref().is_some_and(|(to, _, _)| right(*to))
+    /// The frame that was held back goes, if it is the right one.
+    fn release(&mut self, now: Nanos, right: impl Fn(&[u8]) -> bool) {
+        if self.held.as_ref().is_some_and(|(_, bytes, _)| right(bytes))
             && let Some((to, bytes, _)) = self.held.take()
         {
             self.enqueue(now, to, bytes);
@@ -254,10 +281,10 @@ impl ModelBridge {
     }
 }
 
-/// A bit of the type changed.
+/// A bit of the source IP address changed.
 fn flip(bytes: &[u8]) -> Rc<[u8]> {
     let mut bytes = bytes.to_vec();
-    if let Some(last) = bytes.get_mut(13) {
+    if let Some(last) = bytes.get_mut(26) {
         *last ^= 1;
     }
     bytes.into()

@@ -21,6 +21,8 @@ pub struct ModelConfig {
     pub queue: usize,
     /// Addresses the table holds.
     pub fdb: usize,
+    /// Time after which an address is forgotten that sent nothing, ns.
+    pub ageing: u64,
     /// Addresses it learns a second; 0 for as many as come.
     pub learn: u64,
     /// A frame whose output queue is full stays at the head of its input's queue, and those behind it wait.
@@ -47,6 +49,8 @@ pub struct ModelConfig {
     pub stall_every: u64,
     /// Length of such a stall, ns.
     pub stall: u64,
+    /// After an overload nothing is forwarded until frames have come no faster than `pps` for so many ns; 0 for no such weakness.
+    pub recovery: u64,
     /// A reset takes so many ns.
     pub outage: u64,
     /// Chance.
@@ -64,6 +68,7 @@ impl Default for ModelConfig {
             buffer: 256,
             queue: 512,
             fdb: 1 << 20,
+            ageing: 300_000_000_000,
             learn: 0,
             hol: false,
             input: 64,
@@ -77,6 +82,7 @@ impl Default for ModelConfig {
             gap: 96,
             stall_every: 0,
             stall: 100_000,
+            recovery: 0,
             outage: 250_000_000,
             seed: 1,
         }
@@ -103,6 +109,7 @@ pub const PRESETS: &[Preset] = &[
     Preset { name: "hol", what: "head-of-line blocking", parameters: "hol=yes" },
     Preset { name: "backpressure", what: "holds inputs back with PAUSE frames", parameters: "hol=yes,backpressure=yes" },
     Preset { name: "buffer", what: "forwards 1 million frames a second, 1,000 may wait", parameters: "pps=1000000,buffer=1000,ports=2" },
+    Preset { name: "recovers", what: "forwards nothing for 50 ms after an overload", parameters: "pps=1000000,ports=2,recovery=50000000" },
     Preset { name: "reorder", what: "one frame in 1,000 is overtaken", parameters: "reorder=1000" },
     Preset { name: "duplicate", what: "one frame in 1,000 comes twice", parameters: "duplicate=1000" },
     Preset { name: "flood", what: "one frame in 1,000 is flooded though its address is known", parameters: "flood=1000" },
@@ -180,6 +187,8 @@ impl ModelConfig {
             "buffer" => self.buffer = at_least_1()?,
             "queue" => self.queue = at_least_1()? as usize,
             "fdb" => self.fdb = number()? as usize,
+            "ageing" => self.ageing = at_least_1()?,
+            "recovery" => self.recovery = number()?,
             "learn" => self.learn = number()?,
             "hol" => self.hol = yes()?,
             "input" => self.input = at_least_1()? as usize,
@@ -197,8 +206,8 @@ impl ModelConfig {
             "seed" => self.seed = number()?,
             _ => {
                 return Err(format!(
-                    "`{key}` is no parameter of a model: expected ports, speed, uplink, delay, pps, buffer, queue, fdb, learn, hol, input, \
-                     backpressure, reorder, duplicate, flood, lose, corrupt, errors, gap, stall_every, stall, outage or seed"
+                    "`{key}` is no parameter of a model: expected ports, speed, uplink, delay, pps, buffer, queue, fdb, ageing, learn, hol, input, \
+                     backpressure, reorder, duplicate, flood, lose, corrupt, errors, gap, stall_every, stall, recovery, outage or seed"
                 ));
             }
         }
