@@ -10,7 +10,12 @@
 
 pub mod log;
 pub mod progress;
+pub mod rfc2544;
+pub mod rfc2889;
+pub mod search;
+pub mod soak;
 pub mod stop;
+pub mod testbed;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -18,6 +23,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::trial::DutFactory;
 
 /// The tester of a switch: generates, replays, measures.
 #[derive(Debug, Parser)]
@@ -45,10 +52,24 @@ pub struct Common {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Throughput, latency, loss, back-to-back frames, recovery, reset (RFC 2544)
+    Rfc2544(rfc2544::Args),
+    /// The ten tests of LAN switches (RFC 2889)
+    Rfc2889(rfc2889::Args),
+    /// Search for several loss ratios at once: MLRsearch (RFC 9971), NDR and PDR
+    Search(search::Args),
+    /// One load for a long time
+    Soak(soak::Args),
+}
 
 /// Runs the command that `args` ask for, the first of which is the name of the program; returns how it ended.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    main_with(args, &[])
+}
+
+/// As [`main`], with kinds of devices under test that the program that embeds the tester adds to `--dut`.
+pub fn main_with(args: impl IntoIterator<Item = OsString>, factories: &[&dyn DutFactory]) -> ExitCode {
     let Cli { common, command } = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(answer) => {
@@ -59,12 +80,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     log::start(common.log.as_deref());
-    run(command, &common).unwrap_or_else(Failure::report)
+    run(command, &common, factories).unwrap_or_else(Failure::report)
 }
 
 /// Each command is a function of its own file.
-fn run(command: Command, _common: &Common) -> Done {
-    match command {}
+fn run(command: Command, common: &Common, factories: &[&dyn DutFactory]) -> Done {
+    match command {
+        Command::Rfc2544(args) => rfc2544::run(&args, common, factories),
+        Command::Rfc2889(args) => rfc2889::run(&args, common, factories),
+        Command::Search(args) => search::run(&args, common, factories),
+        Command::Soak(args) => soak::run(&args, common, factories),
+    }
 }
 
 /// How a command ends that can end well.
