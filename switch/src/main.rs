@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => cli::explain::explain(args),
         Command::Show(args) => cli::show::show(&args),
         Command::Flush(args) => cli::show::flush(&args),
+        Command::Lab(args) => cli::lab::lab(args),
     };
     done.unwrap_or_else(|failure| failure.report())
 }

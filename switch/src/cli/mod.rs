@@ -8,6 +8,7 @@
 pub mod check;
 pub mod client;
 pub mod explain;
+pub mod lab;
 pub mod log;
 pub mod replay;
 pub mod run;
@@ -51,6 +52,8 @@ pub enum Command {
     Show(show::Args),
     /// Make a running switch forget learned addresses
     Flush(show::FlushArgs),
+    /// A chassis of network namespaces on this machine, with the switch running on it
+    Lab(lab::Args),
 }
 
 /// How a command ends that can end well.
