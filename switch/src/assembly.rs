@@ -8,6 +8,7 @@ use control::config::{Config, PortKind, Role};
 use dataplane::Worker;
 use dataplane::fdb::Limits;
 use dataplane::worker::{self, Sizes};
+use port::backend::af_xdp;
 use port::backend::memory::{self, Cable, Plug};
 use port::{BURST_MAX, LinkState, Mempool, Nanos, OpenOptions, PORTS_MAX, Port};
 use thiserror::Error;
@@ -35,7 +36,7 @@ pub struct OpenError {
     /// Name of the port.
     pub port: String,
     /// What went wrong.
-    pub source: port::OpenError,
+    pub source: Box<port::OpenError>,
 }
 
 /// Buffers a switch of this configuration needs, a line for each holder.
@@ -45,8 +46,17 @@ pub fn buffers_needed(config: &Config) -> u32 {
     let crossing = config.switch.workers * config.switch.workers.saturating_sub(1) * CROSS_RING;
     let to_control = config.switch.workers * 2 * PUNT_RING;
     let free_in_caches = (config.switch.workers + 2) * 1024;
-    let all = queues + in_hand + crossing + to_control + free_in_caches;
+    let interfaces: usize = config.ports.iter().map(held_by_interface).sum();
+    let all = queues + in_hand + crossing + to_control + free_in_caches + interfaces;
     u32::try_from(all.next_multiple_of(1024)).unwrap_or(u32::MAX).min(port::mempool::BUFFERS_MAX)
+}
+
+/// Buffers that the queues of an interface hold, beyond what any port does.
+fn held_by_interface(port: &PortConfig) -> usize {
+    match (port.spec.kind, af_xdp::Options::parse(&port.spec.options, port.queue)) {
+        (PortKind::AfXdp, Ok(options)) => af_xdp::buffers_needed(&port.spec.arg, &options),
+        _ => 0,
+    }
 }
 
 /// The pool the configuration asks for.
@@ -125,7 +135,7 @@ pub fn open_ports(config: &Config, mempool: &Mempool, force_default_route: bool)
             mempool,
             force_default_route,
         };
-        ports.push(port::open(&port.spec, &options).map_err(|source| OpenError { port: port.name.clone(), source })?);
+        ports.push(port::open(&port.spec, &options).map_err(|source| OpenError { port: port.name.clone(), source: Box::new(source) })?);
     }
     Ok((ports, far_ends))
 }

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use crate::backend::af_xdp::{self, AfXdpError};
 use crate::backend::pcap::{self, PcapError};
 use crate::device::Port;
 use crate::mempool::Mempool;
@@ -41,6 +42,15 @@ pub enum OpenError {
     /// Capture files.
     #[error(transparent)]
     Pcap(#[from] PcapError),
+    /// AF_XDP.
+    #[error(transparent)]
+    AfXdp(Box<AfXdpError>),
+}
+
+impl From<AfXdpError> for OpenError {
+    fn from(error: AfXdpError) -> OpenError {
+        OpenError::AfXdp(Box::new(error))
+    }
 }
 
 /// Opens the port that `spec` names.
@@ -51,8 +61,9 @@ pub fn open(spec: &PortSpec, options: &OpenOptions<'_>) -> Result<Port, OpenErro
     match spec.kind {
         PortKind::Pcap => Ok(pcap::open(Path::new(&spec.arg), spec.option("out").map(Path::new), options.name, options.speed_bps)?),
         kind @ PortKind::Memory => Err(OpenError::Kind { kind, why: "both their ends belong to the program that makes them" }),
-        kind @ (PortKind::AfXdp | PortKind::AfPacket | PortKind::Auto | PortKind::Tap | PortKind::Dpdk | PortKind::Memif) => {
-            Err(OpenError::Kind { kind, why: "this program was built without them: expected `pcap`" })
+        PortKind::AfXdp => Ok(af_xdp::open(&spec.arg, &af_xdp::Options::parse(&spec.options, options.queue)?, options.mempool)?),
+        kind @ (PortKind::AfPacket | PortKind::Auto | PortKind::Tap | PortKind::Dpdk | PortKind::Memif) => {
+            Err(OpenError::Kind { kind, why: "this program was built without them: expected `pcap` or `af_xdp`" })
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `memory:` is a port in this process; `pcap:in.pcap,out=out.pcapng` plays a capture and records what is sent. The kinds of
 //! interfaces (AF_XDP, AF_PACKET, TAP, DPDK, memif) have the same form; which of them this program was built with is known
-//! to whoever opens the port ([`crate::open`]), not here: only the text is judged. The switch's configuration and the
+//! to whoever opens the port ([`open`](mod@crate::open)), not here: only the text is judged. The switch's configuration and the
 //! generator's command line use the same specs.
 //!
 //! ARG begins after the first colon and ends at the first comma; it may contain further colons (`dpdk:0000:01:00.0`), but no

@@ -1,7 +1,9 @@
 //! What there is to know of a network interface, asked by ioctl, and a descriptor that tells when something has changed.
 
 use std::io;
+
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use wire::MacAddr;
 
 /// `SIOCETHTOOL` and its commands (`linux/sockios.h`, `linux/ethtool.h`).
 const SIOCETHTOOL: libc::c_ulong = 0x8946;
@@ -23,6 +25,15 @@ pub struct Interface {
     pub rx_queues: u32,
     /// Transmit queues in use.
     pub tx_queues: u32,
+    /// Its hardware address.
+    pub mac: MacAddr,
+}
+
+impl Interface {
+    /// The longest frame it sends, in bytes without FCS: Linux grants a VLAN tag beyond the MTU.
+    pub fn frame_max(&self) -> u32 {
+        self.mtu.saturating_add(14 + 4)
+    }
 }
 
 /// A socket for asking. It belongs to the network namespace of the thread that makes it.
@@ -59,9 +70,13 @@ impl Asker {
         self.ioctl(libc::SIOCGIFFLAGS, &mut request)?;
         // SAFETY: SIOCGIFFLAGS has written this member.
         let flags = unsafe { request.ifr_ifru.ifru_flags } as libc::c_int;
+        self.ioctl(libc::SIOCGIFHWADDR, &mut request)?;
+        // SAFETY: SIOCGIFHWADDR has written this member.
+        let address = unsafe { request.ifr_ifru.ifru_hwaddr }.sa_data;
+        let mac = MacAddr(std::array::from_fn(|i| address[i] as u8));
         let both = libc::IFF_UP | libc::IFF_RUNNING;
         let (rx_queues, tx_queues) = self.channels(name)?;
-        Ok(Interface { index, mtu, running: flags & both == both, driver: self.driver(name), rx_queues, tx_queues })
+        Ok(Interface { index, mtu, running: flags & both == both, driver: self.driver(name), rx_queues, tx_queues, mac })
     }
 
     fn driver(&self, name: &str) -> String {

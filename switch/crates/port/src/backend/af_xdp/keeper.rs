@@ -18,11 +18,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 
+use wire::MacAddr;
+
 use super::interface::{Asker, Interface, LinkNews};
 use super::queue::{Exchange, Shared};
 use super::socket::Socket;
-use super::{Opened, Options, open_sockets};
-use crate::device::{Device, LinkState};
+use super::{Obtained, Opened, Options, open_sockets};
+use crate::device::{Device, DeviceStatistics, LinkState};
 use crate::mempool::Mempool;
 
 /// How long the keeper sleeps at most, in milliseconds: news of links may be lost, and old halves want to be closed.
@@ -38,6 +40,10 @@ struct Report {
     /// Mode and queues, or why there are none.
     state: String,
     errors: Vec<String>,
+    obtained: Option<Obtained>,
+    interface: Option<Interface>,
+    link_downs: u64,
+    returns: u64,
 }
 
 impl Report {
@@ -68,10 +74,9 @@ impl Device for XdpDevice {
         let failed = &self.shared.failed;
         let mut text = format!("af_xdp {} {}", self.name, lock(&self.report).state);
         let counts = [
-            (&failed.gone, "the interface was gone"),
-            (&failed.down, "the interface was switched off"),
-            (&failed.refused, "the device refused them"),
-            (&failed.unsendable, "they are no frames or in more than 17 pieces"),
+            (&failed.gone, "the interface went away with them"),
+            (&failed.refused, "the device dropped them"),
+            (&failed.runt, "they are no frames"),
         ];
         for (count, why) in counts {
             let count = count.load(Ordering::Relaxed);
@@ -88,6 +93,34 @@ impl Device for XdpDevice {
 
     fn link(&self) -> LinkState {
         if self.up.load(Ordering::Acquire) { LinkState::Up } else { LinkState::Down }
+    }
+
+    fn mode(&self) -> Option<String> {
+        let report = lock(&self.report);
+        report.obtained.as_ref().map(|obtained| obtained.mode().to_owned())
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        lock(&self.report).obtained.as_ref().map_or_else(Vec::new, |obtained| obtained.reasons.clone())
+    }
+
+    fn mac(&self) -> Option<MacAddr> {
+        lock(&self.report).interface.as_ref().map(|interface| interface.mac)
+    }
+
+    fn mtu(&self) -> Option<u32> {
+        lock(&self.report).interface.as_ref().map(|interface| interface.mtu)
+    }
+
+    fn queues(&self) -> usize {
+        self.shared.rx.len()
+    }
+
+    fn statistics(&self) -> DeviceStatistics {
+        let failed = &self.shared.failed;
+        let lost = [&failed.gone, &failed.refused, &failed.runt].into_iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        let report = lock(&self.report);
+        DeviceStatistics { tx_lost: lost, link_downs: report.link_downs, returns: report.returns }
     }
 
     fn errors(&self) -> Vec<String> {
@@ -200,12 +233,11 @@ impl Keeper {
                 // Old sockets on the same interface would keep its queues busy.
                 if self.open.is_none() && self.retired.is_empty() {
                     self.reopen(interface);
-                } else if let Some((_, ours)) = &mut self.open {
-                    let running = interface.running;
-                    if (ours.running, ours.mtu) != (running, interface.mtu) {
-                        *ours = interface;
-                        self.up.store(running, Ordering::Release);
-                    }
+                } else if let Some((_, ours)) = &mut self.open
+                    && *ours != interface
+                {
+                    *ours = interface;
+                    self.tell();
                 }
             }
         }
@@ -214,7 +246,6 @@ impl Keeper {
     /// The sockets are no use any more: their halves are called back.
     fn retire(&mut self, what: &str) {
         let Some((opened, _)) = self.open.take() else { return };
-        self.up.store(false, Ordering::Release);
         self.retired.extend(opened.sockets);
         drop(opened.link);
         // What was handed out and not yet taken.
@@ -253,13 +284,16 @@ impl Keeper {
         }
         // Release: the halves are in place before the generation says so.
         self.shared.generation.fetch_add(1, Ordering::Release);
-        lock(&self.report).error(format!("interface {} is back (index {})", self.name, interface.index));
-        self.up.store(interface.running, Ordering::Release);
+        {
+            let mut report = lock(&self.report);
+            report.error(format!("interface {} is back (index {})", self.name, interface.index));
+            report.returns += 1;
+        }
         self.open = Some((opened, interface));
         self.tell();
     }
 
-    /// Says what there is, for `describe`.
+    /// Says what there is: mode, queues, link.
     fn tell(&self) {
         let state = match &self.open {
             Some((opened, interface)) => {
@@ -272,7 +306,17 @@ impl Keeper {
                 None => "closed".to_owned(),
             },
         };
-        lock(&self.report).state = state;
+        let up = self.open.as_ref().is_some_and(|(_, interface)| interface.running);
+        if let Some((_, interface)) = &self.open {
+            self.shared.frame_max.store(interface.frame_max(), Ordering::Relaxed);
+        }
+        let mut report = lock(&self.report);
+        if self.up.swap(up, Ordering::AcqRel) && !up {
+            report.link_downs += 1;
+        }
+        report.state = state;
+        report.obtained = self.open.as_ref().map(|(opened, _)| opened.obtained.clone());
+        report.interface = self.open.as_ref().map(|(_, interface)| interface.clone());
     }
 }
 

@@ -1,8 +1,8 @@
 //! Ports on network interfaces through AF_XDP: the kernel's own driver, no binding, no hugepages needed.
 //!
-//! An XDP program on the interface ([`bpf`]) gives every frame of a receive queue to the socket of that queue ([`socket`], [`ring`]); the
-//! switch's mempool is the memory of all sockets ([`umem`]), so frames go from one interface to another, or to a memory port, without
-//! being copied by us. (In copy mode the kernel copies between its own buffers and ours.) [`queue`] is what workers call, [`keeper`] the
+//! An XDP program on the interface (`bpf`) gives every frame of a receive queue to the socket of that queue (`socket`, `ring`); the
+//! switch's mempool is the memory of all sockets (`umem`), so frames go from one interface to another, or to a memory port, without
+//! being copied by us. (In copy mode the kernel copies between its own buffers and ours.) `queue` is what workers call, `keeper` the
 //! life of the port: it goes away and comes back without the workers noticing more than an empty queue.
 //!
 //! Nothing is left behind on the interface when the process ends, by whatever signal: program, map and sockets hang on descriptors.
@@ -11,7 +11,7 @@
 //! driver), *skb, copy* (the program runs in the network stack; any interface). `auto` takes the best that is granted; what was obtained, and
 //! why not better, is in [`Device::describe`](crate::Device::describe).
 //!
-//! Limits: [`QUEUES_MAX`] queues; a received frame of more than [`umem::RX_SEGMENT_MAX`] bytes takes several buffers, a sent one at most 17.
+//! Limits: [`QUEUES_MAX`] queues; a received frame of more than 1,792 bytes takes several buffers, a sent one is refused if it is in more than 17.
 //! Features the kernel applies before XDP (stripped VLAN tags, merged segments, unfinished checksums) are not undone here.
 //!
 //! Unsafe code: system calls, rings shared with the kernel, and buffers without handles. Each submodule says what it relies on.
@@ -203,13 +203,19 @@ struct Obtained {
     reasons: Vec<String>,
 }
 
-impl fmt::Display for Obtained {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match (self.attach, self.zero_copy) {
+impl Obtained {
+    fn mode(&self) -> &'static str {
+        match (self.attach, self.zero_copy) {
             (_, true) => "zero-copy",
             (Attach::Native, false) => "native, copy",
             (Attach::Skb, false) => "skb, copy",
-        })?;
+        }
+    }
+}
+
+impl fmt::Display for Obtained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.mode())?;
         if self.reasons.is_empty() { Ok(()) } else { write!(f, ": {}", self.reasons.join("; ")) }
     }
 }
@@ -252,7 +258,7 @@ pub fn open(name: &str, options: &Options, mempool: &Mempool) -> Result<Port, Af
     }
     let stranded = Arc::new(AtomicU64::new(0));
     let mut opened = open_sockets(name, &interface, options, mempool, &stranded)?;
-    let shared = Arc::new(Shared::new(opened.rx.len(), opened.tx.len(), stranded));
+    let shared = Arc::new(Shared::new(opened.rx.len(), opened.tx.len(), interface.frame_max(), stranded));
     let mut pool = mempool.cache();
     let mut port_rx: Vec<Box<dyn crate::RxQueue>> = Vec::new();
     for (queue, mut half) in std::mem::take(&mut opened.rx).into_iter().enumerate() {

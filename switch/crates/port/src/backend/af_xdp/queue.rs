@@ -9,9 +9,11 @@
 //!
 //! **Transmission.** A packet's buffers go as they are. The kernel is called once, in `flush` at the end of the turn, if it sleeps. In
 //! copy mode it always does: a call sends up to 256 frames (older kernels 32), so it is repeated until the ring is empty or the
-//! kernel says why not. Frames that were accepted and could not be sent are counted by reason ([`Failed`]).
+//! kernel says why not. A queue whose interface is gone or switched off refuses ([`Refusal::Down`]); frames that were accepted before that
+//! was known, or that the device dropped, are counted by reason ([`Failed`]).
 
 use std::cell::Cell;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -20,7 +22,7 @@ use crossbeam::queue::ArrayQueue;
 use super::socket::{RxRings, Socket, TxRings};
 use super::umem::{self, InFlight, Lent};
 use crate::clock::Nanos;
-use crate::device::{RxDrops, RxQueue, TxQueue};
+use crate::device::{Refusal, RxDrops, RxQueue, TxQueue};
 use crate::mempool::{BUFFER_SIZE, FRAME_MAX, PoolCache};
 use crate::packet::{Burst, Packet};
 
@@ -39,14 +41,12 @@ const STATISTICS_AGE: Nanos = Nanos(1_000_000);
 /// Frames that were accepted for transmission and not sent, by reason. Written by the queue ends, read by control.
 #[derive(Debug, Default)]
 pub struct Failed {
-    /// The interface does not exist any more.
+    /// They were on their way when the interface went.
     pub gone: AtomicU64,
-    /// The interface is switched off.
-    pub down: AtomicU64,
-    /// The device refused: no carrier at the far end, longer than its MTU, its queue full.
+    /// The device dropped them: no carrier at the far end, longer than it takes, its queue full.
     pub refused: AtomicU64,
-    /// No frame, or in too many pieces.
-    pub unsendable: AtomicU64,
+    /// Shorter than an Ethernet header.
+    pub runt: AtomicU64,
 }
 
 /// Where a queue end and the keeper exchange halves.
@@ -74,6 +74,8 @@ pub struct Shared {
     pub rx: Vec<Exchange<RxHalf>>,
     /// One for each transmit queue.
     pub tx: Vec<Exchange<TxHalf>>,
+    /// The longest frame that can be sent, in bytes. Written by the keeper.
+    pub frame_max: AtomicU32,
     /// What could not be sent.
     pub failed: Failed,
     /// Buffers that a driver did not give back.
@@ -81,9 +83,10 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// For a port with so many queues.
-    pub fn new(rx: usize, tx: usize, stranded: Arc<AtomicU64>) -> Shared {
+    /// For a port with so many queues, of frames of at most `frame_max` bytes.
+    pub fn new(rx: usize, tx: usize, frame_max: u32, stranded: Arc<AtomicU64>) -> Shared {
         Shared {
+            frame_max: AtomicU32::new(frame_max),
             generation: AtomicU32::new(0),
             rx: (0..rx).map(|_| Exchange::new()).collect(),
             tx: (0..tx).map(|_| Exchange::new()).collect(),
@@ -326,6 +329,10 @@ impl RxQueue for XdpRx {
         }
         RxDrops { no_buffer: self.drops.no_buffer + kernel.no_buffer, oversize: self.drops.oversize + kernel.oversize, ..self.drops }
     }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.half.as_ref().map(|half| half.socket.as_fd())
+    }
 }
 
 impl Drop for XdpRx {
@@ -345,22 +352,15 @@ fn kernel_drops(socket: &Socket) -> RxDrops {
     RxDrops { no_buffer: empty + statistics.rx_ring_full, oversize: statistics.rx_dropped - empty, ..RxDrops::default() }
 }
 
-/// Why nothing can be sent at present.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Blocked {
-    /// The interface is switched off; to be tried again at this time.
-    Down(Nanos),
-    /// The interface is gone, and a new half will come; or the driver is being set up again: to be tried at this time.
-    Gone(Nanos),
-}
-
 /// The transmitting half of a socket.
 pub struct TxHalf {
     rings: TxRings,
     in_flight: InFlight,
     /// There may be frames the kernel has not been told of.
     kick: bool,
-    blocked: Option<Blocked>,
+    /// Nothing can be sent at present: the interface is switched off, or gone and a new half will come, or its driver is being set up
+    /// again. To be tried at this time.
+    blocked: Option<Nanos>,
     busy_poll: bool,
     // Last: its rings are unmapped before it is closed.
     socket: Arc<Socket>,
@@ -434,8 +434,8 @@ impl TxHalf {
                     failed.refused.fetch_add(1, Ordering::Relaxed);
                     self.kick = true;
                 }
-                Some(libc::ENETDOWN) => return self.blocked = Some(Blocked::Down(now + RETRY)),
-                _ => return self.blocked = Some(Blocked::Gone(now + RETRY)),
+                // ENETDOWN, ENXIO, and what drivers say while they are set up again.
+                _ => return self.blocked = Some(now + RETRY),
             }
         }
     }
@@ -468,13 +468,14 @@ pub struct XdpTx {
     generation: u32,
     shared: Arc<Shared>,
     pool: u8,
+    refusal: Refusal,
 }
 
 impl XdpTx {
     /// The end of queue `queue`, with its first half; `pool` is the pool it works with.
     pub fn new(half: TxHalf, queue: usize, shared: Arc<Shared>, pool: &PoolCache) -> XdpTx {
         let generation = shared.generation.load(Ordering::Acquire);
-        XdpTx { half: Some(half), queue, generation, shared, pool: pool.id() }
+        XdpTx { half: Some(half), queue, generation, shared, pool: pool.id(), refusal: Refusal::Full }
     }
 
     #[cold]
@@ -496,33 +497,30 @@ impl XdpTx {
             self.exchange(generation);
         }
     }
-
-    /// There is nobody to send to: the frames end here, and are counted as what they are.
-    #[cold]
-    fn fail_all(&self, reason: &AtomicU64, pool: &mut PoolCache, burst: &mut Burst) -> usize {
-        let count = burst.len();
-        reason.fetch_add(count as u64, Ordering::Relaxed);
-        pool.free_all(burst);
-        count
-    }
 }
 
 impl TxQueue for XdpTx {
     fn tx_burst(&mut self, now: Nanos, pool: &mut PoolCache, burst: &mut Burst) -> usize {
         assert!(pool.id() == self.pool, "a cache of another pool");
         self.follow();
-        let failed = &self.shared.failed;
-        let Some(half) = &mut self.half else { return self.fail_all(&failed.gone, pool, burst) };
-        match half.blocked {
-            Some(Blocked::Gone(_)) => return self.fail_all(&failed.gone, pool, burst),
-            Some(Blocked::Down(_)) => return self.fail_all(&failed.down, pool, burst),
-            None => {}
+        self.refusal = Refusal::Down;
+        let Some(half) = &mut self.half else { return 0 };
+        if half.blocked.is_some() {
+            return 0; // `flush` finds out when that is over.
         }
+        self.refusal = Refusal::Full;
+        let failed = &self.shared.failed;
+        let frame_max = self.shared.frame_max.load(Ordering::Relaxed) as usize;
         let mut room = half.room(burst.len() as u32);
         let (mut count, mut used) = (0, 0);
         let mut helped = false;
         for packet in burst.iter() {
-            let segments = pool.segment_count(packet) as u32;
+            let segments = pool.segment_count(packet);
+            if packet.len() > frame_max || segments > SEGMENTS_MAX {
+                self.refusal = Refusal::Oversize;
+                break;
+            }
+            let segments = segments as u32;
             if used + segments > room && !helped {
                 // Full: what is in the ring goes first, once per burst.
                 helped = true;
@@ -530,7 +528,8 @@ impl TxQueue for XdpTx {
                 half.reap(pool);
                 room = half.room(u32::MAX);
             }
-            if used + segments > room {
+            // (A buffer that is there 63 times already is one that was flooded to this port in a loop.)
+            if used + segments > room || !half.in_flight.has_room(packet.buffer()) {
                 break;
             }
             used += segments;
@@ -538,9 +537,9 @@ impl TxQueue for XdpTx {
         }
         for packet in burst.drain(..count) {
             let segments = pool.segment_count(&packet);
-            // A buffer that is there 63 times already is one that was flooded to this port in a loop: it is not sent again.
-            if segments > SEGMENTS_MAX || packet.len() < FRAME_MIN || !half.in_flight.has_room(packet.buffer()) {
-                failed.unsendable.fetch_add(1, Ordering::Relaxed);
+            // The table is asked again: the burst may have had many handles of one buffer.
+            if packet.len() < FRAME_MIN || !half.in_flight.has_room(packet.buffer()) {
+                failed.runt.fetch_add(1, Ordering::Relaxed);
                 pool.free(packet);
             } else {
                 half.submit(packet, segments, pool);
@@ -551,11 +550,15 @@ impl TxQueue for XdpTx {
         count
     }
 
+    fn refusal(&self) -> Refusal {
+        self.refusal
+    }
+
     #[inline]
     fn flush(&mut self, now: Nanos, pool: &mut PoolCache) {
         self.follow();
         let Some(half) = &mut self.half else { return };
-        if half.kick || matches!(half.blocked, Some(Blocked::Down(again) | Blocked::Gone(again)) if now >= again) {
+        if half.blocked.map_or(half.kick, |again| now >= again) {
             half.kick(now, pool, &self.shared.failed);
         }
         half.reap(pool);
