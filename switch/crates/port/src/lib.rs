@@ -5,20 +5,27 @@
 //! - [`device`]: the traits every port implements;
 //! - [`spec`]: which port, as text; [`open`](mod@open): from there to a port;
 //! - [`backend`]: the kinds of ports; [`wrap`]: link timing around any of them;
-//! - [`capture`]: capture files.
+//! - [`capture`]: capture files;
+//! - [`netdev`]: network interfaces, watched and prepared; [`privilege`]: what a process must be allowed to do;
+//! - [`checksum`]: completing what local senders leave to their card; [`handover`]: another socket for a running queue.
 //!
-//! This crate is one of the two rooms where unsafe code may live; it is denied here and opened in `mempool` and `backend::af_xdp`. Ports do
-//! not know what is done with their frames: the data plane is not a dependency.
+//! This crate is one of the two rooms where unsafe code may live; it is denied here and opened in `mempool`, in `sys` (system calls) and
+//! in backends that share memory with the kernel. Ports do not know what is done with their frames: the data plane is not a dependency.
 #![deny(unsafe_code)]
 
 pub mod backend;
 pub mod capture;
+pub mod checksum;
 pub mod clock;
 pub mod device;
+pub mod handover;
 pub mod mempool;
+pub mod netdev;
 pub mod open;
 pub mod packet;
+pub mod privilege;
 pub mod spec;
+mod sys;
 pub mod wrap;
 
 pub use clock::Nanos;

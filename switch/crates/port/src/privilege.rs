@@ -1,0 +1,49 @@
+//! What a process must be allowed to do to have ports on network interfaces: Linux capabilities (capabilities(7)).
+
+/// The capabilities that ports use, and for what: name, number, why.
+pub const NEEDED: &[(&str, u32, &str)] = &[
+    ("CAP_NET_RAW", 13, "packet sockets and AF_XDP sockets"),
+    ("CAP_NET_ADMIN", 12, "TAP interfaces, offload settings, attaching programs"),
+    ("CAP_BPF", 39, "loading programs"),
+    ("CAP_IPC_LOCK", 14, "locking the packet pool for AF_XDP"),
+];
+
+/// Those of [`NEEDED`] that the calling thread does not have.
+pub fn missing() -> Vec<&'static str> {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let effective = effective.unwrap_or(0);
+    NEEDED.iter().filter(|(_, number, _)| effective >> number & 1 == 0).map(|(name, ..)| *name).collect()
+}
+
+/// What to do about those that are missing.
+pub fn advice() -> String {
+    let missing = missing();
+    if missing.is_empty() {
+        return "this process has the capabilities it needs in its own user namespace; the interface may belong to another one".to_owned();
+    }
+    let lower = NEEDED.iter().map(|(name, ..)| name.to_lowercase()).collect::<Vec<_>>().join(",");
+    let upper = NEEDED.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(" ");
+    let program = std::env::current_exe().map_or_else(|_| "PROGRAM".to_owned(), |path| path.display().to_string());
+    format!(
+        "missing {}. Run it as root, or once `sudo setcap {lower}=ep {program}`, or in a systemd unit `AmbientCapabilities={upper}`",
+        missing.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_names_what_is_missing() {
+        let text = advice();
+        for name in missing() {
+            assert!(
+                text.contains(name) && text.contains("setcap cap_net_raw,") && text.contains("AmbientCapabilities=CAP_NET_RAW "),
+                "{text}"
+            );
+        }
+        assert_eq!(missing().is_empty(), text.contains("another one"));
+    }
+}
