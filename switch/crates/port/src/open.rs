@@ -5,10 +5,13 @@
 
 use std::path::Path;
 
+use crate::backend::af_packet;
 use crate::backend::af_xdp::{self, AfXdpError};
 use crate::backend::pcap::{self, PcapError};
+use crate::backend::tap;
 use crate::device::Port;
 use crate::mempool::Mempool;
+use crate::netdev::{OpenInterfaceError, route};
 use crate::spec::{PortKind, PortSpec};
 
 /// What opening a port needs to know beyond its spec.
@@ -32,19 +35,38 @@ pub struct OpenOptions<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The kind is not in this program, or is not opened from a spec.
-    #[error("`{kind}` ports cannot be opened: {why}")]
+    #[error("`{kind}` ports are not in this build: {why}")]
     Kind {
         /// The kind.
         kind: PortKind,
         /// What stands against it.
         why: &'static str,
     },
+    /// An option has a value that makes no sense.
+    #[error("option `{key}={value}`: expected {expected}")]
+    Option {
+        /// The option.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// What would do.
+        expected: String,
+    },
+    /// The machine would lose its network.
+    #[error(
+        "`{0}` carries the default route of this machine: a switch that takes it may cut the machine off. Name another interface, or give \
+         --force-default-route"
+    )]
+    DefaultRoute(String),
     /// Capture files.
     #[error(transparent)]
     Pcap(#[from] PcapError),
     /// AF_XDP.
     #[error(transparent)]
     AfXdp(Box<AfXdpError>),
+    /// Interfaces.
+    #[error(transparent)]
+    Interface(#[from] OpenInterfaceError),
 }
 
 impl From<AfXdpError> for OpenError {
@@ -58,12 +80,43 @@ impl From<AfXdpError> for OpenError {
 /// # Errors
 /// The kind is not in this build, an option has a value that makes no sense, or the system refuses what it takes.
 pub fn open(spec: &PortSpec, options: &OpenOptions<'_>) -> Result<Port, OpenError> {
+    if matches!(spec.kind, PortKind::AfXdp | PortKind::AfPacket | PortKind::Auto) && !options.force_default_route {
+        refuse_default_route(&spec.arg)?;
+    }
     match spec.kind {
-        PortKind::Pcap => Ok(pcap::open(Path::new(&spec.arg), spec.option("out").map(Path::new), options.name, options.speed_bps)?),
-        kind @ PortKind::Memory => Err(OpenError::Kind { kind, why: "both their ends belong to the program that makes them" }),
-        PortKind::AfXdp => Ok(af_xdp::open(&spec.arg, &af_xdp::Options::parse(&spec.options, options.queue)?, options.mempool)?),
-        kind @ (PortKind::AfPacket | PortKind::Auto | PortKind::Tap | PortKind::Dpdk | PortKind::Memif) => {
-            Err(OpenError::Kind { kind, why: "this program was built without them: expected `pcap` or `af_xdp`" })
+        PortKind::AfPacket => Ok(af_packet::open(&af_packet::Options {
+            interface: spec.arg.clone(),
+            fanout: number(spec, "fanout", 1..=af_packet::FANOUT_MAX)?.unwrap_or(1),
+            frame_len_max: options.frame_len_max,
+        })?),
+        PortKind::Tap => {
+            let mtu = number(spec, "mtu", tap::MTU_MIN as usize..=tap::MTU_MAX as usize)?;
+            Ok(tap::open(&spec.arg, mtu.map(|mtu| mtu as u32))?)
         }
+        PortKind::Pcap => Ok(pcap::open(Path::new(&spec.arg), spec.option("out").map(Path::new), options.name, options.speed_bps)?),
+        PortKind::AfXdp => Ok(af_xdp::open(&spec.arg, &af_xdp::Options::parse(&spec.options, options.queue)?, options.mempool)?),
+        kind @ PortKind::Memory => {
+            Err(OpenError::Kind { kind, why: "both their ends belong to the program that makes them; this one makes none" })
+        }
+        kind @ (PortKind::Auto | PortKind::Dpdk | PortKind::Memif) => {
+            Err(OpenError::Kind { kind, why: "expected `pcap`, `af_packet`, `af_xdp` or `tap`" })
+        }
+    }
+}
+
+/// The number an option has, if it is given.
+fn number(spec: &PortSpec, key: &'static str, range: std::ops::RangeInclusive<usize>) -> Result<Option<usize>, OpenError> {
+    let Some(value) = spec.option(key) else { return Ok(None) };
+    match value.parse().ok().filter(|number| range.contains(number)) {
+        Some(number) => Ok(Some(number)),
+        None => Err(OpenError::Option { key, value: value.to_owned(), expected: format!("{} to {}", range.start(), range.end()) }),
+    }
+}
+
+fn refuse_default_route(interface: &str) -> Result<(), OpenError> {
+    let system = |source| OpenInterfaceError::System { interface: interface.to_owned(), source };
+    match route::default_interfaces().map_err(system)?.iter().any(|carrier| carrier == interface) {
+        true => Err(OpenError::DefaultRoute(interface.to_owned())),
+        false => Ok(()),
     }
 }

@@ -1,5 +1,7 @@
 //! The kinds of ports.
 
+pub mod af_packet;
 pub mod af_xdp;
 pub mod memory;
 pub mod pcap;
+pub mod tap;
