@@ -147,9 +147,39 @@ pub fn ports(shown: &show::Ports) -> String {
         ]
     };
     let mut text = table(&heads, shown.ports.iter().map(row));
+    text += &interfaces(shown);
     for port in &shown.ports {
         for error in &port.errors {
             let _ = writeln!(text, "{}: {error}", port.name); // Writing to a string cannot fail, here and below.
+        }
+    }
+    text
+}
+
+/// What there is to say of ports on interfaces: how frames get in and out, and why so.
+fn interfaces(shown: &show::Ports) -> String {
+    let on_interfaces: Vec<&show::Port> = shown.ports.iter().filter(|port| port.mtu.is_some() || !port.reasons.is_empty()).collect();
+    if on_interfaces.is_empty() {
+        return String::new();
+    }
+    let heads = ["name", "kind", "mode", ">queues", "address", ">MTU", ">link downs", ">returns", ">tx lost"];
+    let row = |port: &&show::Port| {
+        vec![
+            port.name.clone(),
+            port.kind.clone(),
+            or_dash(port.mode.clone()),
+            port.queues.to_string(),
+            or_dash(port.mac.map(|mac| mac.to_string())),
+            or_dash(port.mtu.map(|mtu| mtu.to_string())),
+            count(port.link_downs),
+            count(port.returns),
+            count(port.tx_lost),
+        ]
+    };
+    let mut text = format!("\n{}", table(&heads, on_interfaces.iter().map(row)));
+    for port in on_interfaces {
+        for reason in &port.reasons {
+            let _ = writeln!(text, "{}: {reason}", port.name);
         }
     }
     text

@@ -51,6 +51,22 @@ pub struct Port {
     pub kind: String,
     /// What it is connected to.
     pub description: String,
+    /// The way frames take, where there are several: `TPACKET_V2`, `native, copy`.
+    pub mode: Option<String>,
+    /// Queues in each direction.
+    pub queues: usize,
+    /// Address of its interface.
+    pub mac: Option<MacAddr>,
+    /// MTU of its interface: the most bytes of payload in a frame.
+    pub mtu: Option<u32>,
+    /// Why the mode is no better, what was changed on the interface, and warnings.
+    pub reasons: Vec<String>,
+    /// Times its link went down.
+    pub link_downs: u64,
+    /// Times its interface went away and came back.
+    pub returns: u64,
+    /// Frames that were counted as sent and lost with their interface.
+    pub tx_lost: u64,
     /// `up` or `down`.
     pub link: String,
     /// `forwarding`, `blocked` (switched off by the configuration) or `down`.
@@ -95,6 +111,7 @@ fn port(control: &Control, id: PortId, config: &PortConfig) -> Port {
     let counters = control.port_counters(id);
     let device = &control.devices()[id.index()];
     let link = control.links()[id.index()];
+    let statistics = device.statistics();
     Port {
         id: id.0,
         name: config.name.clone(),
@@ -102,6 +119,14 @@ fn port(control: &Control, id: PortId, config: &PortConfig) -> Port {
         slot: slot(config),
         kind: device.kind().to_owned(),
         description: device.describe(),
+        mode: device.mode(),
+        queues: device.queues(),
+        mac: device.mac(),
+        mtu: device.mtu(),
+        reasons: device.reasons(),
+        link_downs: statistics.link_downs,
+        returns: statistics.returns,
+        tx_lost: statistics.tx_lost,
         link: if link == LinkState::Up { "up" } else { "down" }.to_owned(),
         state: match (config.enabled, link) {
             (false, _) => "blocked",
