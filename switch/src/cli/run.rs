@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bladeswitch::{Running, assembly};
+use bladeswitch::{Running, assembly, privileges};
 use control::config::{Config, Idle, PortKind};
 use control::{api, show};
 use port::clock::TscClock;
@@ -54,6 +54,8 @@ pub fn run(args: &Args) -> Done {
     let mempool = assembly::mempool(&config).map_err(|error| Failure::other(format!("packet pool: {error}")))?;
     let (ports, far_ends) = assembly::open_ports(&config, &mempool, args.force_default_route).map_err(Failure::input)?;
 
+    // Before any worker starts: threads have the capabilities of the one that started them.
+    let kept = privileges::drop_all_but_needed(&ports).map_err(Failure::other)?;
     let switch = assembly::build(&config, ports, &mempool, seed());
     let shown = show::ports(&switch.control);
     let started = switch.start(&config.switch.cores, config.switch.idle, TscClock::new());
@@ -68,6 +70,10 @@ pub fn run(args: &Args) -> Done {
         mempool.pages(),
         super::show::ports(&shown)
     ))?;
+    print(&match kept.is_empty() {
+        true => "privileges: none are kept\n".to_owned(),
+        false => format!("privileges: kept for opening ports again: {}\n", kept.join(", ")),
+    })?;
     warn(&config);
     print(&match &server {
         Some(server) => format!("running; `bladeswitch show ports --socket {}` asks it\n", server.path().display()),
