@@ -54,7 +54,7 @@ pub fn buffers_needed(config: &Config) -> u32 {
 /// Buffers that the queues of an interface hold, beyond what any port does.
 fn held_by_interface(port: &PortConfig) -> usize {
     match (port.spec.kind, af_xdp::Options::parse(&port.spec.options, port.queue)) {
-        (PortKind::AfXdp, Ok(options)) => af_xdp::buffers_needed(&port.spec.arg, &options),
+        (PortKind::AfXdp | PortKind::Auto, Ok(options)) => af_xdp::buffers_needed(&port.spec.arg, &options),
         _ => 0,
     }
 }

@@ -13,6 +13,7 @@ use crate::device::Port;
 use crate::mempool::Mempool;
 use crate::netdev::{OpenInterfaceError, route};
 use crate::spec::{PortKind, PortSpec};
+use crate::wrap::prepared::prepared;
 
 /// What opening a port needs to know beyond its spec.
 #[derive(Clone, Copy, Debug)]
@@ -84,24 +85,42 @@ pub fn open(spec: &PortSpec, options: &OpenOptions<'_>) -> Result<Port, OpenErro
         refuse_default_route(&spec.arg)?;
     }
     match spec.kind {
-        PortKind::AfPacket => Ok(af_packet::open(&af_packet::Options {
-            interface: spec.arg.clone(),
-            fanout: number(spec, "fanout", 1..=af_packet::FANOUT_MAX)?.unwrap_or(1),
-            frame_len_max: options.frame_len_max,
-        })?),
+        PortKind::AfPacket => open_af_packet(spec, number(spec, "fanout", 1..=af_packet::FANOUT_MAX)?, options, Vec::new()),
+        PortKind::AfXdp => open_af_xdp(spec, options),
+        PortKind::Auto => open_auto(spec, options),
         PortKind::Tap => {
             let mtu = number(spec, "mtu", tap::MTU_MIN as usize..=tap::MTU_MAX as usize)?;
             Ok(tap::open(&spec.arg, mtu.map(|mtu| mtu as u32))?)
         }
         PortKind::Pcap => Ok(pcap::open(Path::new(&spec.arg), spec.option("out").map(Path::new), options.name, options.speed_bps)?),
-        PortKind::AfXdp => Ok(af_xdp::open(&spec.arg, &af_xdp::Options::parse(&spec.options, options.queue)?, options.mempool)?),
         kind @ PortKind::Memory => {
             Err(OpenError::Kind { kind, why: "both their ends belong to the program that makes them; this one makes none" })
         }
-        kind @ (PortKind::Auto | PortKind::Dpdk | PortKind::Memif) => {
-            Err(OpenError::Kind { kind, why: "expected `pcap`, `af_packet`, `af_xdp` or `tap`" })
+        kind @ (PortKind::Dpdk | PortKind::Memif) => {
+            Err(OpenError::Kind { kind, why: "expected `pcap`, `auto`, `af_xdp`, `af_packet` or `tap`" })
         }
     }
+}
+
+fn open_af_packet(spec: &PortSpec, fanout: Option<usize>, options: &OpenOptions<'_>, notes: Vec<String>) -> Result<Port, OpenError> {
+    let (interface, fanout) = (spec.arg.clone(), fanout.unwrap_or(1));
+    Ok(af_packet::open(&af_packet::Options { interface, fanout, frame_len_max: options.frame_len_max, notes })?)
+}
+
+fn open_af_xdp(spec: &PortSpec, options: &OpenOptions<'_>) -> Result<Port, OpenError> {
+    let parsed = af_xdp::Options::parse(&spec.options, options.queue)?;
+    prepared(&spec.arg, || Ok(af_xdp::open(&spec.arg, &parsed, options.mempool)?))
+}
+
+/// The ladder: AF_XDP in its best mode, which is its own ladder (zero-copy, native, generic), then AF_PACKET.
+fn open_auto(spec: &PortSpec, options: &OpenOptions<'_>) -> Result<Port, OpenError> {
+    let queues = number(spec, "queues", 1..=af_packet::FANOUT_MAX)?;
+    let why_not = match open_af_xdp(spec, options) {
+        Ok(port) => return Ok(port),
+        Err(error @ OpenError::Interface(OpenInterfaceError::Missing(_))) => return Err(error),
+        Err(error) => error.to_string(),
+    };
+    open_af_packet(spec, queues, options, vec![format!("not AF_XDP: {why_not}")])
 }
 
 /// The number an option has, if it is given.

@@ -68,7 +68,7 @@ impl PortKind {
         match self {
             PortKind::Memory => "memory:[NAME]",
             PortKind::Pcap => "pcap:FILE[,out=FILE]",
-            PortKind::AfXdp => "af_xdp:INTERFACE[,key=value…]",
+            PortKind::AfXdp => "af_xdp:INTERFACE[,mode=M][,queues=N][,busy-poll=US]",
             PortKind::AfPacket => "af_packet:INTERFACE[,fanout=N]",
             PortKind::Auto => "auto:INTERFACE[,queues=N]",
             PortKind::Tap => "tap:INTERFACE[,mtu=N]",
@@ -82,10 +82,11 @@ impl PortKind {
         match self {
             PortKind::Memory => Some(&[]),
             PortKind::Pcap => Some(&["out"]),
+            PortKind::AfXdp => Some(&["mode", "queues", "busy-poll"]),
             PortKind::AfPacket => Some(&["fanout"]),
             PortKind::Auto => Some(&["queues"]),
             PortKind::Tap => Some(&["mtu"]),
-            PortKind::AfXdp | PortKind::Dpdk | PortKind::Memif => None,
+            PortKind::Dpdk | PortKind::Memif => None,
         }
     }
 }

@@ -145,3 +145,30 @@ fn the_default_route_is_found() {
         assert_eq!(route::default_interfaces().unwrap(), ["p0"]);
     });
 }
+
+#[test]
+fn the_ladder_says_where_it_stopped() {
+    alone(|| {
+        veth("p0", "p1");
+        // A veth grants no zero-copy; the program of the first port takes the place of a second one.
+        let mut first = Opened::open("auto:p0");
+        let said = format!("{} {:?} {:?}", first.port.device.describe(), first.port.device.mode(), first.port.device.reasons());
+        if first.port.device.kind() != "af_xdp" {
+            eprintln!("skipped: no AF_XDP here: {said}");
+            return;
+        }
+        assert!(said.contains("native") && said.contains("zero-copy"), "{said}");
+        let second = Opened::open("auto:p0,queues=2");
+        assert_eq!((second.port.device.kind(), second.port.device.queues()), ("af_packet", 2));
+        let reasons = second.port.device.reasons();
+        assert!(reasons[0].starts_with("not AF_XDP: "), "{reasons:?}");
+        second.close();
+        // And what the first one carries is whole: a local sender leaves the checksum to a card.
+        first.until("the link", |opened| opened.port.device.link() == LinkState::Up);
+        let raw = world::Raw::new("p1");
+        raw.send(&world::frame(60, &[[0x81, 0, 0x60, 7]], 1));
+        assert_eq!(first.receive_ours(1), [world::frame(60, &[[0x81, 0, 0x60, 7]], 1)]);
+        let missing = Opened::try_open("auto:nobody").err().unwrap().to_string();
+        assert!(missing.contains("there is no interface `nobody`"), "{missing}");
+    });
+}

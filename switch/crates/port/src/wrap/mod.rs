@@ -1,3 +1,4 @@
 //! Devices around devices, so that each works on every backend.
 
 pub mod link;
+pub mod prepared;

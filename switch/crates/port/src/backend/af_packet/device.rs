@@ -268,7 +268,8 @@ impl Device for PacketDevice {
 
     fn reasons(&self) -> Vec<String> {
         let Some(opened) = &self.opened else { return vec![self.closed.clone()] };
-        let mut reasons = opened.preparation.reasons().to_vec();
+        let mut reasons = self.options.notes.clone();
+        reasons.extend_from_slice(opened.preparation.reasons());
         if opened.hidden.is_some() {
             reasons.push("what comes in is hidden from the host's own stack".to_owned());
         }

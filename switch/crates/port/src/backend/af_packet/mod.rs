@@ -40,6 +40,8 @@ pub struct Options {
     pub fanout: usize,
     /// The longest frame that will be sent, in bytes without FCS.
     pub frame_len_max: usize,
+    /// What to say among its reasons: why no better kind was to be had.
+    pub notes: Vec<String>,
 }
 
 /// Opens a port on an interface that is there.
