@@ -8,11 +8,13 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod edit;
 pub mod engine;
 pub mod measure;
 pub mod method;
 pub mod output;
 pub mod plan;
+pub mod replay;
 pub mod stamp;
 pub mod testbed;
 pub mod trial;

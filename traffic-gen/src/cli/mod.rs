@@ -10,6 +10,7 @@
 
 pub mod log;
 pub mod progress;
+pub mod replay;
 pub mod rfc2544;
 pub mod rfc2889;
 pub mod search;
@@ -53,6 +54,8 @@ pub struct Common {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Send captures on time, out of any number of ports
+    Replay(Box<replay::Args>),
     /// Throughput, latency, loss, back-to-back frames, recovery, reset (RFC 2544)
     Rfc2544(rfc2544::Args),
     /// The ten tests of LAN switches (RFC 2889)
@@ -90,6 +93,7 @@ fn run(command: Command, common: &Common, factories: &[&dyn DutFactory]) -> Done
         Command::Rfc2889(args) => rfc2889::run(&args, common, factories),
         Command::Search(args) => search::run(&args, common, factories),
         Command::Soak(args) => soak::run(&args, common, factories),
+        Command::Replay(args) => replay::replay(*args, common),
     }
 }
 

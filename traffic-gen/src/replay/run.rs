@@ -1,0 +1,302 @@
+//! Sending what the schedule says, when it says; and counting what comes back.
+//!
+//! One loop for all ports, on one thread; time is a [`Time`], real or virtual. A frame is never sent before its time. In real time a
+//! frame can be late: then it is sent as soon as possible, but what the line could not have carried meanwhile is not sent
+//! either, but for [`AHEAD`] that lies in the port's queue. How late each frame left is measured; nothing is skipped.
+//!
+//! Frames that come back are known by their content: nothing is written into them. Beyond [`KNOWN_MAX`] different frames
+//! further ones are counted as unknown.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+
+use port::clock::TscClock;
+use port::wrap::link::Wire;
+use port::{BURST_MAX, Burst, Nanos, PoolCache, Port};
+
+use super::Frame;
+use super::schedule::{Departure, Lane, Schedule};
+use super::summary::{PortSummary, Replayed};
+use super::unique::Unique;
+use crate::measure::pacing::PacingMeter;
+
+/// Time of the line that may wait in a port's queue while frames are late.
+pub const AHEAD: Nanos = Nanos(10_000);
+/// A port that takes nothing for this long is given up.
+pub const GIVE_UP: Nanos = Nanos::from_secs(1);
+/// Different frames that are recognized when they come back.
+pub const KNOWN_MAX: usize = 1 << 20;
+
+/// What the loop asks for the time.
+pub trait Time {
+    /// Time since the start.
+    fn now(&self) -> Nanos;
+    /// Nothing is to be done before `until`. May return at once.
+    fn wait(&mut self, until: Nanos);
+    /// Does it stand still unless it is told to wait?
+    fn is_virtual(&self) -> bool;
+}
+
+/// The processor's clock.
+#[derive(Clone, Debug, Default)]
+pub struct RealTime(pub TscClock);
+
+impl Time for RealTime {
+    fn now(&self) -> Nanos {
+        self.0.now()
+    }
+    fn wait(&mut self, until: Nanos) {
+        // Far from the next departure the core is left to others, in steps short enough to see what arrives.
+        if until.since(self.now()) > Nanos::from_millis(2) {
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+    }
+    fn is_virtual(&self) -> bool {
+        false
+    }
+}
+
+/// A clock that goes to whatever is next.
+#[derive(Clone, Debug, Default)]
+pub struct VirtualTime(Nanos);
+
+impl Time for VirtualTime {
+    fn now(&self) -> Nanos {
+        self.0
+    }
+    fn wait(&mut self, until: Nanos) {
+        self.0 = self.0.max(until);
+    }
+    fn is_virtual(&self) -> bool {
+        true
+    }
+}
+
+/// What is to be sent, and where.
+pub struct Setup<'a> {
+    /// The frames.
+    pub frames: &'a [Frame],
+    /// When they leave.
+    pub schedule: Schedule,
+    /// By port: name, port, rate of its line.
+    pub ports: Vec<(String, Port, u64)>,
+    /// Buffers for frames in both directions.
+    pub pool: PoolCache,
+    /// What changes from loop to loop.
+    pub unique: Unique,
+    /// Wait for a word after so many frames; lateness then means nothing.
+    pub step: Option<u64>,
+    /// Time to listen after the last frame has been sent.
+    pub listen: Nanos,
+}
+
+/// What whoever watches is told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Time since the start.
+    pub now: Nanos,
+    /// Frames sent.
+    pub sent: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// So many frames have been sent since the last word: may it go on?
+    pub step: bool,
+}
+
+/// A port while it runs.
+struct Active {
+    port: Port,
+    lane: Lane,
+    wire: Wire,
+    /// Packets that are due, with the times they were due at.
+    waiting: Burst,
+    due: Vec<Nanos>,
+    /// Since when the port has taken nothing.
+    stuck_since: Option<Nanos>,
+    pacing: PacingMeter,
+    result: PortSummary,
+}
+
+/// Replays; `watch` is called now and then, and ends the run by returning `false`.
+pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progress) -> bool) -> Replayed {
+    let Setup { frames, schedule, ports, mut pool, unique, step, listen } = setup;
+    let planned = schedule.total();
+    let lanes = schedule.into_lanes().into_iter().zip(ports);
+    let mut ports: Vec<Active> = lanes.map(|(lane, (name, port, line_bps))| Active::new(lane, name, port, line_bps)).collect();
+    let (hasher, mut known) = (RandomState::new(), HashSet::new());
+    let mut bytes = Vec::new();
+    let (mut sent, mut sent_bytes, mut stepped, mut turns) = (0, 0, 0, 0u64);
+    let mut stopped = false;
+    let mut quiet_from = None;
+    loop {
+        let now = time.now();
+        let mut sent_now = false;
+        for active in &mut ports {
+            let room = step.map_or(u64::MAX, |step| step - stepped);
+            active.make_due(now, room, &mut pool, &mut bytes, |departure, bytes| {
+                let frame = &frames[departure.frame];
+                bytes.clear();
+                bytes.extend_from_slice(&frame.bytes);
+                bytes.resize(frame.wire_len(), 0);
+                if departure.round > 0 && unique.changes() {
+                    unique.apply(departure.frame, departure.round, bytes);
+                }
+                if known.len() < KNOWN_MAX {
+                    known.insert(hasher.hash_one(bytes.as_slice()));
+                }
+            });
+            let (count, len) = active.send(now, step.is_none(), &mut pool);
+            sent += count;
+            sent_bytes += len;
+            stepped += count;
+            sent_now |= count > 0;
+            active.receive(now, &mut pool, |bytes| known.contains(&hasher.hash_one(bytes)));
+        }
+        turns += 1;
+        let must_step = step.is_some_and(|step| stepped >= step) && ports.iter_mut().any(|active| active.lane.peek().is_some());
+        if (turns.is_multiple_of(256) || must_step) && !stopped {
+            stopped = !watch(Progress { now, sent, bytes: sent_bytes, step: must_step });
+            stepped = if must_step { 0 } else { stepped };
+        }
+        if stopped {
+            break;
+        }
+        match next_time(&mut ports, now) {
+            Some(next) => time.wait(next),
+            None => {
+                // All is sent. What is on its way back is waited for.
+                let end = *quiet_from.get_or_insert(now) + listen;
+                if now >= end {
+                    break;
+                }
+                let event = ports.iter().filter_map(|active| active.port.rx[0].next_event()).filter(|event| *event > now).min();
+                time.wait(event.unwrap_or(end).min(end));
+            }
+        }
+        // What a port has sent comes back through it, also when nothing new is due.
+        if !time.is_virtual() && (sent_now || turns.is_multiple_of(64)) {
+            ports.iter_mut().for_each(|active| active.port.tx[0].flush(now, &mut pool));
+        }
+    }
+    let now = time.now();
+    let ports = ports.into_iter().map(|active| active.finish(now, &mut pool)).collect();
+    pool.flush();
+    watch(Progress { now, sent, bytes: sent_bytes, step: false });
+    Replayed { planned, ports, interrupted: stopped, stepped: step.is_some() }
+}
+
+/// When the loop has something to do again; `None`: nothing is left to send.
+fn next_time(ports: &mut [Active], now: Nanos) -> Option<Nanos> {
+    let mut next: Option<Nanos> = None;
+    for active in ports {
+        let due = match (active.waiting.is_empty(), active.lane.peek()) {
+            // It is asked again soon.
+            (false, _) => Some(now + Nanos(1_000)),
+            (true, Some(departure)) => Some(departure.begin),
+            (true, None) => None,
+        };
+        let event = active.port.rx[0].next_event().filter(|event| *event > now);
+        // Only what is to be sent keeps the run alive; meanwhile, what arrives is taken when it arrives.
+        if let Some(due) = due {
+            next = next.into_iter().chain([event.unwrap_or(due).min(due)]).min();
+        }
+    }
+    next
+}
+
+impl Active {
+    fn new(lane: Lane, name: String, port: Port, line_bps: u64) -> Active {
+        Active {
+            port,
+            lane,
+            wire: Wire::new(line_bps),
+            waiting: Burst::new(),
+            due: Vec::with_capacity(BURST_MAX),
+            stuck_since: None,
+            pacing: PacingMeter::default(),
+            result: PortSummary::new(name, line_bps),
+        }
+    }
+
+    /// Makes packets of the frames whose time has come.
+    fn make_due(
+        &mut self,
+        now: Nanos,
+        room: u64,
+        pool: &mut PoolCache,
+        bytes: &mut Vec<u8>,
+        mut content: impl FnMut(&Departure, &mut Vec<u8>),
+    ) {
+        let mut made = 0;
+        while self.waiting.len() < BURST_MAX && made < room && self.wire.free_at() <= now + AHEAD {
+            let Some(departure) = self.lane.peek().filter(|departure| departure.begin <= now) else { break };
+            self.lane.next();
+            self.result.planned(&departure);
+            content(&departure, bytes);
+            match pool.alloc_copy(bytes) {
+                Some(packet) => {
+                    self.wire.send(now, bytes.len());
+                    self.waiting.push(packet);
+                    self.due.push(departure.begin);
+                    made += 1;
+                }
+                None => self.result.no_buffer += 1,
+            }
+        }
+    }
+
+    /// Gives the port what waits; frames and bytes it took.
+    fn send(&mut self, now: Nanos, timed: bool, pool: &mut PoolCache) -> (u64, u64) {
+        if self.waiting.is_empty() {
+            return (0, 0);
+        }
+        let lens: Vec<usize> = self.waiting.iter().map(port::Packet::len).collect();
+        let count = self.port.tx[0].tx_burst(now, pool, &mut self.waiting);
+        let mut bytes = 0;
+        for (due, len) in self.due.drain(..count).zip(&lens) {
+            if timed {
+                self.pacing.departed(due, now);
+            }
+            self.result.sent(now, *len);
+            bytes += *len as u64;
+        }
+        if self.waiting.is_empty() {
+            self.stuck_since = None;
+        } else {
+            self.result.retried += 1;
+            let since = if count > 0 { now } else { self.stuck_since.unwrap_or(now) };
+            self.stuck_since = Some(since);
+            if now.since(since) >= GIVE_UP {
+                self.result.not_taken += self.waiting.len() as u64;
+                pool.free_all(&mut self.waiting);
+                self.due.clear();
+                self.stuck_since = None;
+            }
+        }
+        (count as u64, bytes)
+    }
+
+    fn receive(&mut self, now: Nanos, pool: &mut PoolCache, mut is_ours: impl FnMut(&[u8]) -> bool) {
+        let mut burst = Burst::new();
+        self.port.rx[0].rx_burst(now, pool, &mut burst, BURST_MAX);
+        let mut whole = Vec::new();
+        for packet in burst.drain(..) {
+            whole.clear();
+            pool.copy_to(&packet, &mut whole);
+            self.result.received += 1;
+            self.result.received_bytes += whole.len() as u64;
+            self.result.recognized += u64::from(is_ours(&whole));
+            pool.free(packet);
+        }
+    }
+
+    fn finish(mut self, now: Nanos, pool: &mut PoolCache) -> PortSummary {
+        // Some wait still only if the run was ended from outside.
+        pool.free_all(&mut self.waiting);
+        self.port.tx[0].flush(now, pool);
+        self.result.errors = self.port.device.errors();
+        self.result.pacing = self.pacing.finish();
+        self.result.rx_drops = self.port.rx[0].drops().frames();
+        self.result
+    }
+}

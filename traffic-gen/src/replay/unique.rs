@@ -1,0 +1,93 @@
+//! Every loop from other stations: addresses that differ from loop to loop, so that a switch has something to learn and a
+//! firewall new flows (`--unique-ip`, `--unique-mac`).
+//!
+//! IP: the higher of the two addresses of a packet goes up by the loop's number, the lower one down, as in tcpreplay: both
+//! directions of a flow change alike. Checksums go along.
+//!
+//! MAC: in every loop but the first, station `s` of the `n` in the captures is `x:xx:xx…` with the number `loop * n + s` below a
+//! first octet that no station has (locally administered, unicast). No two stations of any two loops are alike. Group
+//! addresses stay. Addresses inside ARP, ND and DHCP packets are not changed.
+
+use std::collections::HashMap;
+
+use super::Frame;
+use crate::edit::checksum::{Covers, replace};
+use crate::edit::layers::Layers;
+
+/// What changes from loop to loop.
+#[derive(Clone, Debug)]
+pub struct Unique {
+    /// IP addresses change every so many loops; `None`: never.
+    ip_loops: Option<u64>,
+    macs: Option<Macs>,
+}
+
+#[derive(Clone, Debug)]
+struct Macs {
+    first_octet: u8,
+    stations: u64,
+    /// Of each frame: destination and source, `None` for a group.
+    of_frame: Vec<[Option<u32>; 2]>,
+}
+
+impl Unique {
+    /// For these frames. `ip_loops`: IP addresses change every so many loops.
+    pub fn new(frames: &[Frame], ip_loops: Option<u64>, macs: bool) -> Unique {
+        Unique { ip_loops: ip_loops.map(|loops| loops.max(1)), macs: macs.then(|| Macs::of(frames)) }
+    }
+
+    /// Does anything ever change?
+    pub fn changes(&self) -> bool {
+        self.ip_loops.is_some() || self.macs.is_some()
+    }
+
+    /// Changes frame number `index` of the list as loop `round` has it; `bytes` are the frame's.
+    pub fn apply(&self, index: usize, round: u64, bytes: &mut [u8]) {
+        if let Some(macs) = &self.macs
+            && round > 0
+            && let Some(stations) = macs.of_frame.get(index)
+        {
+            for (at, station) in [0, 6].into_iter().zip(stations) {
+                if let (Some(station), Some(place)) = (station, bytes.get_mut(at..at + 6)) {
+                    place.copy_from_slice(&macs.mac(round, *station));
+                }
+            }
+        }
+        if let Some(loops) = self.ip_loops
+            && round / loops > 0
+            && let Some(layers) = Layers::of(bytes)
+            && let Some([src, dst]) = layers.address_ranges()
+        {
+            let step = (round / loops) as u32;
+            let source_is_higher = bytes[src.clone()] > bytes[dst.clone()];
+            for (range, up) in [(src, source_is_higher), (dst, !source_is_higher)] {
+                // The last 32 bits: all of an IPv4 address.
+                let last = range.end - 4..range.end;
+                if let Some(old) = bytes.get(last.clone()).and_then(|bytes| bytes.first_chunk()).copied().map(u32::from_be_bytes) {
+                    let new = if up { old.wrapping_add(step) } else { old.wrapping_sub(step) };
+                    replace(bytes, &layers, last.start, &new.to_be_bytes(), Covers::Both);
+                }
+            }
+        }
+    }
+}
+
+impl Macs {
+    fn of(frames: &[Frame]) -> Macs {
+        let mut known: HashMap<[u8; 6], u32> = HashMap::new();
+        let mut station = |bytes: &[u8], at: usize| {
+            let mac: [u8; 6] = *bytes.get(at..)?.first_chunk()?;
+            let next = known.len() as u32;
+            (mac[0] & 1 == 0).then(|| *known.entry(mac).or_insert(next))
+        };
+        let of_frame = frames.iter().map(|frame| [station(&frame.bytes, 0), station(&frame.bytes, 6)]).collect();
+        let is_free = |octet: &u8| known.keys().all(|mac| mac[0] != *octet);
+        let first_octet = (0..64).map(|n| 2 + 4 * n).find(is_free).unwrap_or(2);
+        Macs { first_octet, stations: (known.len() as u64).max(1), of_frame }
+    }
+
+    fn mac(&self, round: u64, station: u32) -> [u8; 6] {
+        let number = round.wrapping_mul(self.stations).wrapping_add(u64::from(station)).to_be_bytes();
+        [self.first_octet, number[3], number[4], number[5], number[6], number[7]]
+    }
+}
