@@ -9,6 +9,7 @@
 //! Each command is a file beside this one: a `clap` struct of arguments and a function from it and [`Common`] to [`Done`].
 
 pub mod log;
+mod page;
 pub mod progress;
 pub mod replay;
 pub mod rfc2544;
