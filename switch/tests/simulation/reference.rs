@@ -399,7 +399,7 @@ fn read_message(payload: &[u8]) -> Result<(Address, u8), &'static str> {
 
 /// Is this type a control message that a blade may not send? It may say hello (16) and acknowledge (21).
 fn is_refused(kind: u8) -> bool {
-    kind >= 16 && kind != 16 && kind != 21
+    kind > 16 && kind != 21
 }
 
 /// The destination of an IP packet; the unspecified address, which nobody has, if it is none.
