@@ -242,7 +242,7 @@ fn the_best_mode_is_taken_and_the_better_one_explained() {
     let error = af_xdp::open("a1", &options(Mode::ZeroCopy), &pool).unwrap_err().to_string();
     assert_eq!(error, "interface a1: zero-copy refused by veth: EOPNOTSUPP");
     let error = af_xdp::open("a1", &Options { queues: Some(2), ..Options::default() }, &pool).unwrap_err().to_string();
-    assert!(error.contains("a1 has 1 receive queues and 2 were asked for") && error.contains("ethtool -L a1"), "{error}");
+    assert!(error.contains("a1 has 1 receive queues, expected 2") && error.contains("ethtool -L a1"), "{error}");
     nothing_is_lost(&pool, cache);
 }
 

@@ -164,9 +164,8 @@ impl<T: Copy> ProducerRing<T> {
 
     /// Entries the kernel has not taken yet.
     #[inline]
-    pub fn pending(&mut self) -> u32 {
-        self.tail = self.parts.consumer().load(Ordering::Acquire);
-        self.head.wrapping_sub(self.tail).min(self.parts.size)
+    pub fn pending(&self) -> u32 {
+        self.head.wrapping_sub(self.parts.consumer().load(Ordering::Acquire)).min(self.parts.size)
     }
 
     /// The kernel sleeps: it has to be called to look at the ring.
