@@ -246,6 +246,45 @@ fn the_best_mode_is_taken_and_the_better_one_explained() {
     nothing_is_lost(&pool, cache);
 }
 
+/// Takes a capability from the calling thread.
+fn without(capability: u32) {
+    // `struct __user_cap_header_struct`, version 3, and two of `struct __user_cap_data_struct`.
+    let header = [0x2008_0522u32, 0];
+    let mut data = [0u32; 6];
+    // SAFETY: capget(2) writes and capset(2) reads structures of exactly these sizes.
+    unsafe {
+        assert_eq!(libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()), 0);
+        data[capability as usize / 32 * 3] &= !(1 << (capability % 32));
+        assert_eq!(libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()), 0);
+    }
+}
+
+#[test]
+fn what_is_not_permitted_is_said_with_the_cure() {
+    const CAP_IPC_LOCK: u32 = 14;
+    const CAP_NET_RAW: u32 = 13;
+    if !own_namespace() {
+        return;
+    }
+    veth("a0", "a1", 1, 1500);
+    without(CAP_IPC_LOCK);
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes one `rlimit`.
+    unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
+    if limit.rlim_cur < 64 << 20 {
+        let (pool, cache) = pool(32768);
+        let error = af_xdp::open("a1", &options(Mode::Auto), &pool).unwrap_err().to_string();
+        assert!(error.contains("may not lock the packet pool of 64 MiB (RLIMIT_MEMLOCK") && error.contains("ulimit -l"), "{error}");
+        nothing_is_lost(&pool, cache);
+    }
+    without(CAP_NET_RAW);
+    let (pool, cache) = pool(64);
+    let error = af_xdp::open("a1", &options(Mode::Auto), &pool).unwrap_err().to_string();
+    assert!(error.starts_with("interface a1: socket(AF_XDP) is not permitted: missing CAP_NET_RAW, CAP_IPC_LOCK."), "{error}");
+    assert!(error.contains("setcap cap_net_raw,"), "{error}");
+    nothing_is_lost(&pool, cache);
+}
+
 #[test]
 fn a_flooded_frame_is_sent_from_one_buffer() {
     if !own_namespace() {

@@ -165,17 +165,12 @@ pub enum AfXdpError {
         max: u32,
     },
     /// A right is missing.
-    #[error(
-        "interface {name}: {step} needs {right}: run as root, grant it with `setcap cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock+ep \
-         $(command -v bladeswitch)`, or in a systemd unit with `AmbientCapabilities=CAP_NET_RAW CAP_NET_ADMIN CAP_BPF CAP_IPC_LOCK`"
-    )]
+    #[error("interface {name}: {step} is not permitted: {}", crate::privilege::advice())]
     Permission {
         /// The interface.
         name: String,
         /// What was refused.
         step: &'static str,
-        /// The capability.
-        right: &'static str,
     },
     /// The pool may not be locked.
     #[error(
@@ -390,14 +385,7 @@ fn bind_all(
 fn explain(name: &str, mempool: &Mempool, step: &'static str, error: &io::Error) -> Option<AfXdpError> {
     let name = name.to_owned();
     match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => {
-            let right = match step {
-                "socket(AF_XDP)" => "CAP_NET_RAW",
-                "a BPF map" | "an XDP program" => "CAP_BPF and CAP_NET_ADMIN",
-                _ => "CAP_NET_ADMIN",
-            };
-            Some(AfXdpError::Permission { name, step, right })
-        }
+        Some(libc::EPERM | libc::EACCES) => Some(AfXdpError::Permission { name, step }),
         Some(libc::ENOBUFS) if step == "XDP_UMEM_REG" => Some(AfXdpError::Memlock { name, mib: mempool.area().1 >> 20 }),
         Some(libc::EAFNOSUPPORT) => {
             Some(AfXdpError::Refused { name, reasons: "this kernel has no AF_XDP (CONFIG_XDP_SOCKETS): use af_packet".to_owned() })
