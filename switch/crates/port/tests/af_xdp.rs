@@ -521,6 +521,45 @@ fn every_queue_of_an_interface_is_served() {
     nothing_is_lost(&pool, cache);
 }
 
+/// A switch of one worker has no use for a second transmit queue: its half is closed, and that must hold nothing back.
+#[test]
+fn a_queue_end_that_is_dropped_is_not_missed() {
+    if !own_namespace() {
+        return;
+    }
+    veth("a0", "a1", 2, 1500);
+    let (pool, mut cache) = pool(8192);
+    let start = start();
+    let mut port = af_xdp::open("a1", &options(Mode::Auto), &pool).unwrap();
+    drop(port.tx.pop());
+    for _round in 0..3 {
+        ip("link del a1");
+        until("all buffers are back", || {
+            port.rx.iter_mut().for_each(|rx| assert_eq!(rx.rx_burst(now(start), &mut cache, &mut Burst::new(), 64), 0));
+            port.tx[0].flush(now(start), &mut cache);
+            cache.flush();
+            pool.in_use() == 0
+        });
+        veth("a0", "a1", 2, 1500);
+        until("the port is back", || port.device.mode().is_some());
+        let mut sender = af_xdp::open("a0", &options(Mode::Auto), &pool).unwrap();
+        for queue in [0, 1] {
+            let mut burst = Burst::new();
+            until("a frame arrives in its queue", || {
+                burst.push(cache.alloc_copy(&frame(queue as u32, 60)).unwrap());
+                sender.tx[queue].tx_burst(now(start), &mut cache, &mut burst);
+                sender.tx[queue].flush(now(start), &mut cache);
+                cache.free_all(&mut burst);
+                port.rx[queue].rx_burst(now(start), &mut cache, &mut burst, 64) > 0
+            });
+            assert_eq!(cache.head(&burst[0]), frame(queue as u32, 60));
+            cache.free_all(&mut burst);
+        }
+    }
+    drop(port);
+    nothing_is_lost(&pool, cache);
+}
+
 #[test]
 fn frames_without_a_buffer_are_counted() {
     if !own_namespace() {
