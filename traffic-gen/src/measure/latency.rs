@@ -26,9 +26,9 @@ use super::buckets::{Buckets, SignedBuckets, empty_histogram};
 /// The last latency and the jitter of one stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Variation {
-    last: i64,
-    /// Sixteen times the jitter, as RFC 3550 A.8 keeps it.
-    jitter_16: i64,
+    last: u64,
+    /// Sixteen times the jitter, as RFC 3550 A.8 keeps it. Never more than sixteen times the largest step.
+    jitter_16: u64,
     seen: bool,
 }
 
@@ -36,20 +36,19 @@ impl Variation {
     /// The latency less that of the frame before, in ns; `None` for the first.
     #[inline]
     pub fn step(&mut self, latency: Nanos) -> Option<i64> {
-        // 63 bits of ns are 292 years.
-        let latency = latency.0.min(i64::MAX as u64) as i64;
-        let change = latency - std::mem::replace(&mut self.last, latency);
+        // 63 bits of ns are 292 years: what does not fit came from a frame that lied, and wraps.
+        let change = latency.0.wrapping_sub(std::mem::replace(&mut self.last, latency.0)) as i64;
         if !std::mem::replace(&mut self.seen, true) {
             return None;
         }
-        let size = change.saturating_abs().min(i64::MAX / 32);
-        self.jitter_16 += size - ((self.jitter_16 + 8) >> 4);
+        let decay = self.jitter_16.wrapping_add(8) >> 4;
+        self.jitter_16 = self.jitter_16.wrapping_add(change.unsigned_abs()).wrapping_sub(decay);
         Some(change)
     }
 
     /// Interarrival jitter in ns, RFC 3550.
     pub fn jitter(&self) -> Nanos {
-        Nanos((self.jitter_16 >> 4).unsigned_abs())
+        Nanos(self.jitter_16 >> 4)
     }
 }
 
