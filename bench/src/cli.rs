@@ -29,6 +29,13 @@ enum Command {
     Hotpath(HotpathArgs),
     /// Frames a second that the traffic generator itself can send and check on one core
     Generator(GeneratorArgs),
+    /// The tester with the switch in this process: rfc2544, rfc2889, search, soak with --dut switch:chassis (virtual clock) or threads:chassis (real time)
+    #[command(disable_help_flag = true)]
+    Tester {
+        /// As for `traffic-gen`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
     /// What callgrind watches; prints how many packets went through
     #[command(hide = true)]
     HotpathCount(CountArgs),
@@ -113,6 +120,10 @@ pub fn main() -> ExitCode {
         Some(Command::Chassis(args)) => run_chassis(&args),
         Some(Command::Hotpath(args)) => run_hotpath(&args),
         Some(Command::Generator(args)) => run_generator(&args),
+        Some(Command::Tester { arguments }) => {
+            let arguments = std::iter::once("bench tester".into()).chain(arguments);
+            return traffic_gen::cli::main_with(arguments, &[&bench::dut::SwitchFactory, &bench::dut::ThreadsFactory]);
+        }
         Some(Command::GeneratorCount(args)) => generator::count_turns(args.case, args.size, args.turns)
             .and_then(|frames| writeln!(io::stdout(), "{frames}").map_err(|error| error.to_string())),
         Some(Command::HotpathCount(args)) => hotpath::count_turns(args.case, args.ports, args.addresses, args.burst, args.turns)

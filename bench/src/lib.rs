@@ -2,6 +2,7 @@
 
 pub mod callgrind;
 pub mod chassis;
+pub mod dut;
 pub mod generator;
 pub mod hotpath;
 pub mod machine;

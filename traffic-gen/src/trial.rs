@@ -69,7 +69,7 @@ pub struct Phase {
     pub start: Nanos,
     /// The frames. None: nothing is sent.
     pub frames: Vec<TestFrame>,
-    /// Intended load (RFC 2285 §3.5.1) in bits a second on the wire, counted with a gap of 96 bit times; 1 to the line's rate.
+    /// Intended load (RFC 2285 §3.5.1) in bits a second on the wire, each frame with its gap of `gap_bits`; 1 to the line's rate.
     pub rate_bps: u64,
     /// So many frames follow one another at the smallest gap (RFC 2285 §3.4.2, burst size); the pause between bursts makes up the
     /// intended load. At least 1: evenly.
@@ -406,6 +406,11 @@ pub trait Testbed {
 
     /// Can it reset the device in the midst of a trial?
     fn can_reset(&self) -> bool {
+        false
+    }
+
+    /// Does the way to the device lengthen short frames to 60 bytes, as a card does? Then it cannot be tested with them.
+    fn pads(&self) -> bool {
         false
     }
 

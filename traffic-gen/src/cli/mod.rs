@@ -8,9 +8,7 @@
 //!
 //! Each command is a file beside this one: a `clap` struct of arguments and a function from it and [`Common`] to [`Done`].
 
-pub mod check;
 pub mod log;
-mod page;
 pub mod progress;
 pub mod replay;
 pub mod rfc2544;
@@ -58,8 +56,6 @@ pub struct Common {
 pub enum Command {
     /// Send captures on time, out of any number of ports
     Replay(Box<replay::Args>),
-    /// Replay cases into the switch, compare what comes out with what is expected, and explain what differs
-    Check(check::Args),
     /// Throughput, latency, loss, back-to-back frames, recovery, reset (RFC 2544)
     Rfc2544(rfc2544::Args),
     /// The ten tests of LAN switches (RFC 2889)
@@ -93,7 +89,6 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, factories: &[&dyn Dut
 /// Each command is a function of its own file.
 fn run(command: Command, common: &Common, factories: &[&dyn DutFactory]) -> Done {
     match command {
-        Command::Check(args) => check::run(&args, common),
         Command::Rfc2544(args) => rfc2544::run(&args, common, factories),
         Command::Rfc2889(args) => rfc2889::run(&args, common, factories),
         Command::Search(args) => search::run(&args, common, factories),

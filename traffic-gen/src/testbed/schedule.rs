@@ -124,6 +124,16 @@ impl Timeline {
     }
 }
 
+/// Where port `index` comes among those whose frames arrive in the same ns: drawn anew for each instant, and the same in each run. In a fixed
+/// order the last ones would always find a full queue, whatever the device does; real wires are never in step for long.
+pub fn turn(at: Nanos, index: usize) -> u64 {
+    // SplitMix64.
+    let mut z = (at.0 ^ (index as u64) << 48).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
 /// A frame on its way into the device.
 #[derive(Debug)]
 pub struct Departure<'a> {

@@ -5,12 +5,12 @@
 //!
 //! The clock goes on from trial to trial: addresses the device has learned age as they would.
 //!
-//! Limits: all that happens at one ns is given to the device in the order of ports. One thread.
+//! Frames that arrive in the same ns are given to the device one after the other, in an order drawn anew each time ([`turn`]). One thread.
 
 use port::{Nanos, PortId};
 
 use super::judge::Judge;
-use super::schedule::Sender;
+use super::schedule::{Sender, turn};
 use crate::stamp::Stamp;
 use crate::trial::{TestPort, Testbed, TestbedError, Trial, TrialProgress, TrialResult};
 
@@ -92,6 +92,15 @@ impl VirtualTestbed {
     }
 }
 
+/// Lets the device do what is to be done at `now`; notes what comes out, and the pauses asked for.
+fn settle(dut: &mut dyn VirtualDut, now: Nanos, judge: &mut Judge, senders: &[Sender], pauses: &mut Vec<(usize, u16)>) {
+    dut.settle(now, &mut |port, frame| {
+        if let Some(quanta) = judge.received(port, now, frame, senders) {
+            pauses.push((port.index(), quanta));
+        }
+    });
+}
+
 impl Testbed for VirtualTestbed {
     fn ports(&self) -> &[TestPort] {
         &self.ports
@@ -127,6 +136,7 @@ impl Testbed for VirtualTestbed {
         // Nothing more is waited for once all is sent and `wait` is over.
         let mut last_sent = start;
         let mut pauses: Vec<(usize, u16)> = Vec::new();
+        let mut due: Vec<usize> = Vec::new();
         let mut countdown = WATCH_EVERY;
         loop {
             let departure = senders.iter().filter_map(Sender::next_departure).min().map(|at| start + at);
@@ -138,9 +148,19 @@ impl Testbed for VirtualTestbed {
                 self.dut.reset(now);
                 reset_at = None;
             }
-            for (index, sender) in senders.iter_mut().enumerate() {
-                while sender.next_departure().is_some_and(|at| start + at <= now) {
-                    let Some(departure) = sender.depart() else { continue };
+            // Those whose frame arrives now, in the order of this instant.
+            due.clear();
+            due.extend(
+                senders
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, sender)| sender.next_departure().is_some_and(|at| start + at <= now))
+                    .map(|(index, _)| index),
+            );
+            due.sort_by_key(|&index| turn(now, index));
+            for &index in &due {
+                while senders[index].next_departure().is_some_and(|at| start + at <= now) {
+                    let Some(departure) = senders[index].depart() else { continue };
                     let (intended, sent) = (start + departure.intended, start + departure.sent);
                     last_sent = sent;
                     countdown = countdown.saturating_sub(1);
@@ -156,12 +176,11 @@ impl Testbed for VirtualTestbed {
                         }
                     }
                 }
-            }
-            self.dut.settle(now, &mut |port, frame| {
-                if let Some(quanta) = judge.received(port, now, frame, &senders) {
-                    pauses.push((port.index(), quanta));
+                if due.len() > 1 {
+                    settle(self.dut.as_mut(), now, &mut judge, &senders, &mut pauses);
                 }
-            });
+            }
+            settle(self.dut.as_mut(), now, &mut judge, &senders, &mut pauses);
             for (port, quanta) in pauses.drain(..) {
                 senders[port].pause(now.since(start), quanta);
             }

@@ -26,6 +26,9 @@ use crate::device::{Refusal, RxDrops, RxQueue, TxQueue};
 use crate::mempool::{BUFFER_SIZE, FRAME_MAX, PoolCache};
 use crate::packet::{Burst, Packet};
 
+/// Descriptors of a frame, at most: the first and 16 fragments. The kernel takes `MAX_SKB_FRAGS` + 1 = 18 in copy mode, and drops
+/// what is longer without completing it, which would cost us the buffers.
+const SEGMENTS_MAX: usize = 17;
 /// An Ethernet header: shorter is no frame.
 const FRAME_MIN: usize = 14;
 /// Calls to the kernel in one flush, at most: with 256 frames each, or one refused frame each.
@@ -353,8 +356,6 @@ fn kernel_drops(socket: &Socket) -> RxDrops {
 pub struct TxHalf {
     rings: TxRings,
     in_flight: InFlight,
-    /// Buffers a frame may lie in.
-    segments_max: usize,
     /// There may be frames the kernel has not been told of.
     kick: bool,
     /// Nothing can be sent at present: the interface is switched off, or gone and a new half will come, or its driver is being set up
@@ -373,9 +374,9 @@ impl std::fmt::Debug for TxHalf {
 
 impl TxHalf {
     /// A half with nothing in flight.
-    pub fn new(socket: Arc<Socket>, rings: TxRings, segments_max: usize, busy_poll: bool) -> TxHalf {
+    pub fn new(socket: Arc<Socket>, rings: TxRings, busy_poll: bool) -> TxHalf {
         let in_flight = InFlight::new(socket.mempool().buffers());
-        TxHalf { rings, in_flight, segments_max, kick: false, blocked: None, busy_poll, socket }
+        TxHalf { rings, in_flight, kick: false, blocked: None, busy_poll, socket }
     }
 
     /// Ends the lives of the frames that were sent.
@@ -515,7 +516,7 @@ impl TxQueue for XdpTx {
         let mut helped = false;
         for packet in burst.iter() {
             let segments = pool.segment_count(packet);
-            if packet.len() > frame_max || segments > half.segments_max {
+            if packet.len() > frame_max || segments > SEGMENTS_MAX {
                 self.refusal = Refusal::Oversize;
                 break;
             }
@@ -557,9 +558,7 @@ impl TxQueue for XdpTx {
     fn flush(&mut self, now: Nanos, pool: &mut PoolCache) {
         self.follow();
         let Some(half) = &mut self.half else { return };
-        // A driver may have fallen asleep just when we looked whether it had: what is left in the ring is asked about again.
-        let left = || half.in_flight.count() > 0 && half.rings.tx.needs_wakeup() && half.rings.tx.pending() > 0;
-        if half.blocked.map_or_else(|| half.kick || left(), |again| now >= again) {
+        if half.blocked.map_or(half.kick, |again| now >= again) {
             half.kick(now, pool, &self.shared.failed);
         }
         half.reap(pool);
