@@ -14,6 +14,7 @@ pub mod measure;
 pub mod method;
 pub mod output;
 pub mod plan;
+pub mod profile;
 pub mod replay;
 pub mod stamp;
 pub mod testbed;

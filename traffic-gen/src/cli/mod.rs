@@ -14,6 +14,7 @@ pub mod replay;
 pub mod rfc2544;
 pub mod rfc2889;
 pub mod search;
+pub mod send;
 pub mod soak;
 pub mod stop;
 pub mod testbed;
@@ -56,6 +57,8 @@ pub struct Common {
 pub enum Command {
     /// Send captures on time, out of any number of ports
     Replay(Box<replay::Args>),
+    /// Send synthetic streams on time
+    Send(send::Args),
     /// Throughput, latency, loss, back-to-back frames, recovery, reset (RFC 2544)
     Rfc2544(rfc2544::Args),
     /// The ten tests of LAN switches (RFC 2889)
@@ -94,6 +97,7 @@ fn run(command: Command, common: &Common, factories: &[&dyn DutFactory]) -> Done
         Command::Search(args) => search::run(&args, common, factories),
         Command::Soak(args) => soak::run(&args, common, factories),
         Command::Replay(args) => replay::replay(*args, common),
+        Command::Send(args) => send::send(&args, common),
     }
 }
 

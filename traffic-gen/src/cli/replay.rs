@@ -317,6 +317,7 @@ pub fn replay(args: Args, common: &Common) -> Done {
         frames: &frames,
         schedule,
         ports: opened.into_iter().zip(lines_bps).map(|(port, line)| (port.name, port.port, line)).collect(),
+        learning: Vec::new(),
         pool: mempool.cache(),
         step: args.step(),
         listen: if is_virtual { Nanos::ZERO } else { args.listen },

@@ -80,6 +80,8 @@ pub struct Setup<'a> {
     pub schedule: Schedule,
     /// By port: name, port, rate of its line.
     pub ports: Vec<(String, Port, u64)>,
+    /// Frames that are sent first, one every 20 µs, by port: so that a switch learns where stations are. They are not counted.
+    pub learning: Vec<(usize, Vec<u8>)>,
     /// Buffers for frames in both directions.
     pub pool: PoolCache,
     /// What changes from loop to loop.
@@ -107,6 +109,8 @@ pub struct Progress {
 struct Active {
     port: Port,
     lane: Lane,
+    /// When the run began, by the clock that ports are told.
+    start: Nanos,
     wire: Wire,
     /// Packets that are due, with the times they were due at.
     waiting: Burst,
@@ -119,7 +123,7 @@ struct Active {
 
 /// Replays; `watch` is called now and then, and ends the run by returning `false`.
 pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progress) -> bool) -> Replayed {
-    let Setup { frames, schedule, ports, mut pool, unique, step, listen } = setup;
+    let Setup { frames, schedule, ports, learning, mut pool, unique, step, listen } = setup;
     let planned = schedule.total();
     let lanes = schedule.into_lanes().into_iter().zip(ports);
     let mut ports: Vec<Active> = lanes.map(|(lane, (name, port, line_bps))| Active::new(lane, name, port, line_bps)).collect();
@@ -128,8 +132,14 @@ pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progres
     let (mut sent, mut sent_bytes, mut stepped, mut turns) = (0, 0, 0, 0u64);
     let mut stopped = false;
     let mut quiet_from = None;
+    for (port, frame) in &learning {
+        teach(&mut ports[*port].port, frame, &mut pool, time);
+    }
+    // What it took to get here, clocks and memory, is no lateness.
+    let start = time.now();
+    ports.iter_mut().for_each(|active| active.start = start);
     loop {
-        let now = time.now();
+        let now = time.now().since(start);
         let mut sent_now = false;
         for active in &mut ports {
             let room = step.map_or(u64::MAX, |step| step - stepped);
@@ -162,27 +172,40 @@ pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progres
             break;
         }
         match next_time(&mut ports, now) {
-            Some(next) => time.wait(next),
+            Some(next) => time.wait(start + next),
             None => {
                 // All is sent. What is on its way back is waited for.
                 let end = *quiet_from.get_or_insert(now) + listen;
                 if now >= end {
                     break;
                 }
-                let event = ports.iter().filter_map(|active| active.port.rx[0].next_event()).filter(|event| *event > now).min();
-                time.wait(event.unwrap_or(end).min(end));
+                let event = ports.iter().filter_map(|active| active.rx_event(now)).min();
+                time.wait(start + event.unwrap_or(end).min(end));
             }
         }
         // What a port has sent comes back through it, also when nothing new is due.
         if !time.is_virtual() && (sent_now || turns.is_multiple_of(64)) {
-            ports.iter_mut().for_each(|active| active.port.tx[0].flush(now, &mut pool));
+            ports.iter_mut().for_each(|active| active.port.tx[0].flush(start + now, &mut pool));
         }
     }
-    let now = time.now();
+    let now = time.now().since(start);
     let ports = ports.into_iter().map(|active| active.finish(now, &mut pool)).collect();
     pool.flush();
     watch(Progress { now, sent, bytes: sent_bytes, step: false });
     Replayed { planned, ports, interrupted: stopped, stepped: step.is_some() }
+}
+
+/// Sends a learning frame and gives it time to be flooded.
+fn teach(port: &mut Port, frame: &[u8], pool: &mut PoolCache, time: &mut impl Time) {
+    let mut burst = Burst::new();
+    burst.extend(pool.alloc_copy(frame));
+    port.tx[0].tx_burst(time.now(), pool, &mut burst);
+    pool.free_all(&mut burst);
+    port.tx[0].flush(time.now(), pool);
+    let until = time.now() + Nanos(20_000);
+    while time.now() < until {
+        time.wait(until);
+    }
 }
 
 /// When the loop has something to do again; `None`: nothing is left to send.
@@ -195,7 +218,7 @@ fn next_time(ports: &mut [Active], now: Nanos) -> Option<Nanos> {
             (true, Some(departure)) => Some(departure.begin),
             (true, None) => None,
         };
-        let event = active.port.rx[0].next_event().filter(|event| *event > now);
+        let event = active.rx_event(now);
         // Only what is to be sent keeps the run alive; meanwhile, what arrives is taken when it arrives.
         if let Some(due) = due {
             next = next.into_iter().chain([event.unwrap_or(due).min(due)]).min();
@@ -209,6 +232,7 @@ impl Active {
         Active {
             port,
             lane,
+            start: Nanos::ZERO,
             wire: Wire::new(line_bps),
             waiting: Burst::new(),
             due: Vec::with_capacity(BURST_MAX),
@@ -216,6 +240,11 @@ impl Active {
             pacing: PacingMeter::default(),
             result: PortSummary::new(name, line_bps),
         }
+    }
+
+    /// When something may come in by itself (capture files), if that is later than `now`.
+    fn rx_event(&self, now: Nanos) -> Option<Nanos> {
+        self.port.rx[0].next_event().map(|event| event.since(self.start)).filter(|event| *event > now)
     }
 
     /// Makes packets of the frames whose time has come.
@@ -251,7 +280,7 @@ impl Active {
             return (0, 0);
         }
         let lens: Vec<usize> = self.waiting.iter().map(port::Packet::len).collect();
-        let count = self.port.tx[0].tx_burst(now, pool, &mut self.waiting);
+        let count = self.port.tx[0].tx_burst(self.start + now, pool, &mut self.waiting);
         let mut bytes = 0;
         for (due, len) in self.due.drain(..count).zip(&lens) {
             if timed {
@@ -278,7 +307,7 @@ impl Active {
 
     fn receive(&mut self, now: Nanos, pool: &mut PoolCache, mut is_ours: impl FnMut(&[u8]) -> bool) {
         let mut burst = Burst::new();
-        self.port.rx[0].rx_burst(now, pool, &mut burst, BURST_MAX);
+        self.port.rx[0].rx_burst(self.start + now, pool, &mut burst, BURST_MAX);
         let mut whole = Vec::new();
         for packet in burst.drain(..) {
             whole.clear();
@@ -293,7 +322,7 @@ impl Active {
     fn finish(mut self, now: Nanos, pool: &mut PoolCache) -> PortSummary {
         // Some wait still only if the run was ended from outside.
         pool.free_all(&mut self.waiting);
-        self.port.tx[0].flush(now, pool);
+        self.port.tx[0].flush(self.start + now, pool);
         self.result.errors = self.port.device.errors();
         self.result.pacing = self.pacing.finish();
         self.result.rx_drops = self.port.rx[0].drops().frames();

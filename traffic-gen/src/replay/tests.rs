@@ -49,6 +49,7 @@ fn replay(frames: &[Frame], line: u64, speed: Speed, bounds: &Bounds) -> Replaye
         frames,
         schedule: Schedule::new(frames, &[line], speed, bounds).unwrap(),
         ports: opened.into_iter().map(|Opened { name, port, .. }| (name, port, line)).collect(),
+        learning: Vec::new(),
         pool: mempool.cache(),
         unique: Unique::new(frames, None, false),
         step: None,

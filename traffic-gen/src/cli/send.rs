@@ -1,0 +1,137 @@
+//! `send`: synthetic streams out of ports, on time.
+
+use std::fmt::Write as _;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ArgGroup;
+use port::{Hugepages, Mempool, Nanos};
+
+use super::progress::Progress;
+use super::stop::Stop;
+use super::{Common, Done, Failure, print, print_json};
+use crate::profile::Profile;
+use crate::replay::ports::{self, LineRate};
+use crate::replay::run::{self, RealTime, Setup, VirtualTime};
+use crate::replay::schedule::{Bounds, Schedule};
+use crate::replay::summary::{Input, Summary};
+use crate::replay::unique::Unique;
+
+/// What was typed.
+#[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("send_out").required(true))]
+pub struct Args {
+    /// A profile in TOML: speed and streams. Without it, the flags say what one stream on port 0 is
+    #[arg(value_name = "PROFILE", conflicts_with = "set")]
+    profile: Option<PathBuf>,
+    /// A port to send on; again for further ones: the first is port 0 of the profile
+    #[arg(short = 'i', long = "port", value_name = "SPEC", group = "send_out")]
+    ports: Vec<String>,
+    /// Send nothing: write what would be sent to a pcapng file, with the exact times
+    #[arg(short = 'w', long, value_name = "FILE", group = "send_out")]
+    write: Option<PathBuf>,
+    /// Rate of the ports' lines, with a unit; once for all or once for each
+    #[arg(long, value_name = "RATE", default_value = "10G")]
+    line: Vec<LineRate>,
+    /// A key of the profile and its value, as it is written there: percent=50, sizes="imix", src_mac_count=16; again for more
+    #[arg(short = 's', long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Send so many frames in all
+    #[arg(short = 'L', long, value_name = "N")]
+    limit: Option<NonZeroU64>,
+    /// Send only what is out, to its last bit, within this time (with a unit)
+    #[arg(long, value_name = "TIME", value_parser = super::replay::span)]
+    duration: Option<Nanos>,
+    /// The latest a frame may leave before the run is called INVALID, with a unit
+    #[arg(long, value_name = "TIME", value_parser = super::replay::span, default_value = "1ms")]
+    late_max: Nanos,
+    /// Take an interface even if it carries this machine's default route
+    #[arg(long)]
+    force_default_route: bool,
+}
+
+impl Args {
+    /// The profile: that of the file, or the one that the flags spell.
+    fn profile(&self) -> Result<Profile, Failure> {
+        if let Some(path) = &self.profile {
+            return Profile::load(path).map_err(Failure::input);
+        }
+        let (mut top, mut stream) = (String::new(), String::from("[[stream]]\n"));
+        for set in &self.set {
+            let (key, value) = set.split_once('=').ok_or_else(|| Failure::input(format!("--set {set}: expected KEY=VALUE")))?;
+            let (key, value) = (key.trim(), value.trim());
+            // A word that is no number or truth is a text, quoted or not.
+            let bare = value.parse::<f64>().is_ok() || ["true", "false"].contains(&value) || value.starts_with(['"', '[']);
+            let quoted = if bare { value.to_owned() } else { format!("{value:?}") };
+            let section = if ["percent", "pps", "mbps", "mbps_l1", "burst"].contains(&key) { &mut top } else { &mut stream };
+            let _ = writeln!(section, "{key} = {quoted}");
+        }
+        (top + &stream).parse().map_err(|error: crate::profile::ProfileError| Failure::input(format!("--set: {}", error.what)))
+    }
+}
+
+/// Sends; fails if the plan was missed.
+pub fn send(args: &Args, common: &Common) -> Done {
+    let stop = Stop::on_signals()?;
+    let profile = args.profile()?;
+    let frames = profile.frames().map_err(Failure::input)?;
+    let count = if args.write.is_some() { profile.ports() } else { args.ports.len() };
+    if profile.ports() > count {
+        return Err(Failure::input(format!("the profile has {} ports: expected a --port for each, found {count}", profile.ports())));
+    }
+    let lines = match args.line.as_slice() {
+        [one] => vec![*one; count],
+        each if each.len() == count => each.to_vec(),
+        each => {
+            return Err(Failure::input(format!("--line is given {} times for {count} ports: expected once, or once for each", each.len())));
+        }
+    };
+    if args.write.is_some() && args.limit.is_none() && args.duration.is_none() {
+        return Err(Failure::input("--write: expected --limit or --duration: a file for ever has no end"));
+    }
+    let bounds = Bounds { loops: None, limit: args.limit.map(NonZeroU64::get), duration: args.duration, ..Bounds::default() };
+    let lines_bps: Vec<u64> = lines.iter().map(|line| line.0).collect();
+    let schedule = Schedule::new(&frames, &lines_bps, profile.speed, &bounds).map_err(Failure::input)?;
+    let mempool = Mempool::new(16_384, Hugepages::Auto).map_err(|error| Failure::other(format!("no memory for packets: {error}")))?;
+    let opened = match &args.write {
+        Some(path) => {
+            let names: Vec<String> = (0..count).map(|port| format!("port{port}")).collect();
+            ports::writers(path, &names, &lines)
+        }
+        None => ports::open(&args.ports, &lines, &mempool, args.force_default_route),
+    };
+    let opened = opened.map_err(Failure::input)?;
+    let is_virtual = opened.iter().all(|port| port.timeless);
+    if is_virtual && args.limit.is_none() && args.duration.is_none() {
+        return Err(Failure::input("expected --limit or --duration: on the virtual clock for ever has no end"));
+    }
+    let bar = Progress::new(schedule.total(), "frames");
+    let setup = Setup {
+        unique: Unique::new(&[], None, false),
+        frames: &frames,
+        schedule,
+        ports: opened.into_iter().zip(lines_bps).map(|(port, line)| (port.name, port.port, line)).collect(),
+        learning: profile.learning(),
+        pool: mempool.cache(),
+        step: None,
+        listen: if is_virtual { Nanos::ZERO } else { Nanos::from_millis(100) },
+    };
+    let mut watch = |progress: run::Progress| {
+        bar.set(progress.sent);
+        !stop.asked()
+    };
+    let replayed = match is_virtual {
+        true => run::run(setup, &mut VirtualTime::default(), &mut watch),
+        false => run::run(setup, &mut RealTime::default(), &mut watch),
+    };
+    drop(bar);
+    let input = Input { frames: frames.len() as u64, ..Input::default() };
+    let summary = Summary::new(&replayed, input, profile.speed, is_virtual, args.late_max);
+    if common.json {
+        print_json(&summary)?;
+    } else {
+        print(&summary.text())?;
+    }
+    Ok(ExitCode::from(u8::from(!summary.valid)))
+}
