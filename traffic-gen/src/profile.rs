@@ -24,6 +24,8 @@ use crate::replay::speed::Speed;
 
 /// Frames of all streams until their fields begin anew, at most.
 pub const FRAMES_MAX: usize = 1 << 20;
+/// Bytes of these, at most: 1 GiB.
+pub const BYTES_MAX: u64 = 1 << 30;
 /// EtherType of the chassis message.
 const MESSAGE: u16 = 0x88b5;
 
@@ -202,16 +204,24 @@ impl Profile {
         self.streams.iter().map(|stream| stream.port + 1).max().unwrap_or(1)
     }
 
+    /// Frames of each stream until all fields begin anew; more than [`FRAMES_MAX`] may be any number above it.
+    pub fn period(&self) -> u64 {
+        let counts = self.streams.iter().flat_map(Stream::counts);
+        counts.fold(1, |all, count| if all > FRAMES_MAX as u64 { all } else { all / gcd(all, count) * count })
+    }
+
     /// The frames until all fields repeat, streams in turn.
     ///
     /// # Errors
-    /// If there would be more than [`FRAMES_MAX`].
+    /// If there would be more than [`FRAMES_MAX`], or of more than [`BYTES_MAX`].
     pub fn frames(&self) -> Result<Vec<Frame>, ProfileError> {
-        let periods = self.streams.iter().flat_map(Stream::counts);
-        let period = periods.fold(1u64, |all, count| if all as usize > FRAMES_MAX { all } else { all / gcd(all, count) * count });
-        if period.saturating_mul(self.streams.len() as u64) > FRAMES_MAX as u64 {
+        let period = self.period();
+        let longest = self.streams.iter().flat_map(|stream| stream.sizes.lens()).max().copied().unwrap_or(0) as u64;
+        let count = period.saturating_mul(self.streams.len() as u64);
+        if count > FRAMES_MAX as u64 || count * longest > BYTES_MAX {
             return Err(wrong(format!(
-                "the fields begin anew only after {period} frames: expected at most {FRAMES_MAX}: choose counts that divide one another"
+                "the fields begin anew only after {period} frames: expected at most {FRAMES_MAX} in all, of at most {BYTES_MAX} bytes: choose \
+                 counts that divide one another"
             )));
         }
         let turns = (0..period as usize).flat_map(|n| self.streams.iter().map(move |stream| (n, stream)));
