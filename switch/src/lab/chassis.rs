@@ -120,10 +120,10 @@ impl Chassis {
     /// The configuration of the switch, as a file.
     pub fn config(&self) -> String {
         let mut text = format!(
-            "# Made by `bladeswitch lab up`.\n[switch]\nname = \"{}\"\napi = \"{}\"\n# The MTU, an Ethernet header, and up to two tags.\nmax_frame = {}\n",
+            "# Made by `bladeswitch lab up`.\n[switch]\nname = \"{}\"\napi = \"{}\"\n# The MTU and an Ethernet header.\nmax_frame = {}\n",
             self.name,
             self.name.socket().display(),
-            self.mtu + 14 + 8
+            self.mtu + 14
         );
         for (index, place) in self.ends().enumerate() {
             let spec = self.spec(index, place);
@@ -282,7 +282,7 @@ mod tests {
             assert_eq!(config.ports.len(), usize::from(blades) + 1);
             assert_eq!(config.ports[0].spec.to_string(), "af_packet:blade1");
             assert_eq!(config.ports[1].spec.to_string(), if blades == 1 { "af_xdp:uplink,mode=skb" } else { "af_xdp:blade2,mode=skb" });
-            assert_eq!(config.switch.max_frame, 9022);
+            assert_eq!(config.switch.max_frame, 9014);
         }
     }
 

@@ -297,7 +297,11 @@ impl RxQueue for XdpRx {
         while count < wanted {
             let Some(descriptor) = half.rings.rx.pop() else { break };
             taken += 1;
-            if let Some(packet) = half.accept(descriptor, pool, &mut self.drops) {
+            if let Some(mut packet) = half.accept(descriptor, pool, &mut self.drops) {
+                // What a local stack sends has not been padded by any card yet (IEEE 802.3 §4.2.8).
+                if packet.len() < FRAME_LEN_MIN {
+                    pool.pad_to(&mut packet, FRAME_LEN_MIN);
+                }
                 burst.push(packet);
                 count += 1;
             }
@@ -340,6 +344,9 @@ impl Drop for XdpRx {
         self.shared.rx[self.queue].abandoned.store(true, Ordering::Release);
     }
 }
+
+/// The shortest frame there is, in bytes without FCS.
+const FRAME_LEN_MIN: usize = 60;
 
 /// What the kernel has dropped before the switch could have it. It does not tell how long those frames were.
 ///

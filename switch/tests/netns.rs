@@ -1,0 +1,14 @@
+//! The switch on real interfaces, with real programs as blades: each test builds a chassis of network namespaces of its own and
+//! removes it, also when it fails.
+//!
+//! Nothing sleeps: what has to come about is waited for, with a deadline. Frames go only between interfaces that the test has
+//! made. Without root, or without a program a test is about, it prints `skipped: why`.
+
+#[path = "netns/life.rs"]
+mod life;
+#[path = "netns/message.rs"]
+mod message;
+#[path = "netns/programs.rs"]
+mod programs;
+#[path = "netns/site.rs"]
+mod site;

@@ -1,0 +1,236 @@
+//! Programs that people use, through every kind of port, with the end hosts' offloads as they come.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+
+use bladeswitch::lab::{Place, namespace};
+use serde_json::Value;
+
+use crate::site::{DEADLINE, KINDS, MARKER, Site, can, frame, marker};
+
+const ONE: Place = Place::Blade(1);
+const TWO: Place = Place::Blade(2);
+
+#[test]
+fn programs_talk_through_af_packet() {
+    everything(KINDS[0]);
+}
+
+#[test]
+fn programs_talk_through_af_xdp_native() {
+    everything(KINDS[1]);
+}
+
+#[test]
+fn programs_talk_through_af_xdp_skb() {
+    everything(KINDS[2]);
+}
+
+#[test]
+fn programs_talk_through_mixed_ports() {
+    everything(KINDS[3]);
+}
+
+fn everything(kinds: &[&str]) {
+    if !can(&["ping", "arping", "iperf3", "curl", "python3", "dnsmasq", "udhcpc", "tcpdump", "tcpreplay"]) {
+        return;
+    }
+    let mut site = Site::up(kinds, 3, 1500);
+    pings(&site);
+    iperf3(&site);
+    many_connections(&site);
+    http(&site);
+    dhcp(&site);
+    multicast(&site);
+    tags(&site);
+    site.stop();
+}
+
+/// Also neighbour discovery: nobody knows anybody's address before.
+fn pings(site: &Site) {
+    for (version, from, to) in [("-4", ONE, "blade2"), ("-6", ONE, "blade3"), ("-4", Place::Uplink, "blade1"), ("-6", TWO, "uplink")] {
+        let said = site.ok(from, &["ping", version, "-c", "3", "-i", "0.05", "-W", "10", to]);
+        assert!(said.contains(" 0% packet loss"), "{said}");
+    }
+    // The longest that is not fragmented.
+    site.ok(ONE, &["ping", "-4", "-c", "2", "-i", "0.05", "-W", "10", "-M", "do", "-s", "1472", "blade2"]);
+    let said = site.ok(ONE, &["arping", "-c", "2", "-w", "20", "-I", "eth0", "198.18.0.3"]);
+    assert!(said.contains("02:00:00:00:00:03") || said.contains("02:00:00:00:00:03".to_uppercase().as_str()), "{said}");
+}
+
+fn iperf3(site: &Site) {
+    for args in
+        [&["-t", "1"][..], &["-t", "1", "-R"], &["-t", "1", "-6"], &["-t", "1", "-u", "-b", "50M"], &["-t", "1", "-u", "-b", "50M", "-R"]]
+    {
+        let server = site.background(TWO, &["iperf3", "-s", "-1", "--forceflush"], "Server listening");
+        let mut all = vec!["iperf3", "-J", "-c", if args.contains(&"-6") { "2001:2::2" } else { "198.18.0.2" }];
+        all.extend(args);
+        let said: Value = serde_json::from_str(&site.ok(ONE, &all)).unwrap();
+        let sum = if args.contains(&"-u") { &said["end"]["sum"] } else { &said["end"]["sum_received"] };
+        let bps = sum["bits_per_second"].as_f64().unwrap_or_default();
+        // Frames whose checksums nobody has completed make nothing at all of TCP. How fast it is, is not for here.
+        assert!(bps > 10e6, "iperf3 {args:?}: {bps} bit/s: {}", said["end"]);
+        server.finish();
+    }
+}
+
+/// 1,000 connections at once, each with bytes of its own in both directions.
+fn many_connections(site: &Site) {
+    const CONNECTIONS: u32 = 1000;
+    let name = &site.chassis.name;
+    let listener = namespace::inside(&name.namespace(TWO), || TcpListener::bind(("198.18.0.2", 7777)).unwrap()).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let accepted: Vec<TcpStream> = (0..CONNECTIONS).map(|_| listener.accept().unwrap().0).collect();
+            for mut stream in accepted {
+                stream.set_read_timeout(Some(DEADLINE)).unwrap();
+                let mut number = [0; 4];
+                stream.read_exact(&mut number).unwrap();
+                stream.write_all(&(!u32::from_be_bytes(number)).to_be_bytes()).unwrap();
+            }
+        });
+        let connect = || {
+            let to = (Ipv4Addr::new(198, 18, 0, 2), 7777).into();
+            (0..CONNECTIONS).map(|_| TcpStream::connect_timeout(&to, DEADLINE).unwrap()).collect::<Vec<_>>()
+        };
+        let mut streams = namespace::inside(&name.namespace(ONE), connect).unwrap();
+        for (number, stream) in (0u32..).zip(&mut streams) {
+            stream.write_all(&number.to_be_bytes()).unwrap();
+        }
+        for (number, stream) in (0u32..).zip(&mut streams) {
+            stream.set_read_timeout(Some(DEADLINE)).unwrap();
+            let mut answer = [0; 4];
+            stream.read_exact(&mut answer).unwrap();
+            assert_eq!(u32::from_be_bytes(answer), !number);
+        }
+    });
+}
+
+fn http(site: &Site) {
+    // No two blocks alike, so that one that is lost, doubled or elsewhere shows.
+    let bytes: Vec<u8> = (0u32..4 << 20).flat_map(|word| word.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+    std::fs::write(site.path("big"), &bytes).unwrap();
+    let args = ["python3", "-u", "-m", "http.server", "--bind", "198.18.0.2", "8080"];
+    let _server = site.background(TWO, &args, "Serving HTTP");
+    site.ok(ONE, &["curl", "-sS", "-o", "fetched", "http://blade2:8080/big", "--ipv4"]);
+    assert!(std::fs::read(site.path("fetched")).unwrap() == bytes, "what was fetched is not what was offered");
+}
+
+/// An address from a server on the uplink, for a blade that has none.
+fn dhcp(site: &Site) {
+    let leases = format!("--dhcp-leasefile={}", site.path("leases").display());
+    let args = [
+        "dnsmasq",
+        "--no-daemon",
+        "--port=0",
+        "--conf-file=/dev/null",
+        "--interface=eth0",
+        "--user=root",
+        "--dhcp-range=198.18.9.1,198.18.9.9,255.254.0.0,1h",
+        &leases,
+        "--log-dhcp",
+    ];
+    let _server = site.background(Place::Uplink, &args, "DHCP, IP range");
+    let said = site.ok(Place::Blade(3), &["sh", "-c", "udhcpc -i eth0 -f -q -n -t 10 -s /bin/true 2>&1"]);
+    assert!(said.contains("198.18.9."), "{said}");
+}
+
+/// A datagram to a group arrives at every member, once.
+fn multicast(site: &Site) {
+    let group = Ipv4Addr::new(239, 18, 0, 1);
+    let join = |place: Place| {
+        let own = place.ipv4().unwrap();
+        let joined = move || {
+            let socket = UdpSocket::bind((group, 5000)).unwrap();
+            socket.join_multicast_v4(&group, &own).unwrap();
+            socket.set_read_timeout(Some(DEADLINE)).unwrap();
+            socket
+        };
+        namespace::inside(&site.chassis.name.namespace(place), joined).unwrap()
+    };
+    let members = [join(TWO), join(Place::Blade(3)), join(Place::Uplink)];
+    let sender = || {
+        let socket = UdpSocket::bind(("198.18.0.1", 0)).unwrap();
+        // The group's route is by the sender's own address.
+        socket.join_multicast_v4(&Ipv4Addr::new(239, 18, 0, 2), &Ipv4Addr::new(198, 18, 0, 1)).unwrap();
+        socket
+    };
+    let route = site.run(ONE, &["ip", "route", "add", "239.0.0.0/8", "dev", "eth0"]);
+    assert!(route.status.success());
+    let socket = namespace::inside(&site.chassis.name.namespace(ONE), sender).unwrap();
+    for text in [&b"first"[..], b"second"] {
+        socket.send_to(text, (group, 5000)).unwrap();
+        for member in &members {
+            let mut bytes = [0; 16];
+            let len = member.recv(&mut bytes).unwrap();
+            assert_eq!(&bytes[..len], text);
+        }
+    }
+}
+
+/// A tag of the port's VLAN (on an access port) comes in and leaves without it; here it is priority and VLAN 1.
+fn tags(site: &Site) {
+    let recording = site.record(TWO, "tags.pcap");
+    let (src, dst) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+    let tagged = frame(dst, src, 0x8100, &[&[0x00, 0x01, 0x90, 0x00][..], &[7; 100]].concat());
+    let plain = frame(dst, src, 0x9000, &[8; 100]);
+    site.send(ONE, &[tagged, plain.clone(), marker(src)]);
+    let ours: Vec<Vec<u8>> = site.recorded("tags.pcap").into_iter().filter(|frame| frame[12..14] == [0x90, 0]).collect();
+    assert_eq!(ours, [frame(dst, src, 0x9000, &[7; 100]), plain]);
+    drop(recording);
+}
+
+/// Frames of a tunnel port arrive bit for bit as they were sent, whatever tags they bear.
+#[test]
+fn tagged_frames_arrive_bit_for_bit() {
+    if !can(&["tcpdump", "tcpreplay"]) {
+        return;
+    }
+    for kinds in KINDS {
+        let mut site = Site::bare(kinds, 3, 1500);
+        let config = site
+            .chassis
+            .config()
+            .replace("\n[[blade]]", "\n[[blade]]\ntransparent = 1")
+            .replace("\n[[uplink]]", "\n[[uplink]]\ntransparent = 1");
+        site.start(&config);
+        let _recording = site.record(TWO, "tagged.pcap");
+        let (src, dst) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+        let body = [9; 64];
+        let tags: [&[u8]; 5] = [
+            &[0x81, 0, 0x00, 0x05],
+            &[0x81, 0, 0xe0, 0x00],
+            &[0x81, 0, 0x7f, 0xfe],
+            &[0x88, 0xa8, 0x00, 0x64, 0x81, 0, 0x20, 0x05],
+            &[0x81, 0, 0x00, 0x0a, 0x81, 0, 0x00, 0x0b],
+        ];
+        let mut frames: Vec<Vec<u8>> = tags.iter().map(|tags| [&dst[..], &src, tags, &[0x90, 0x00], &body].concat()).collect();
+        frames.push(frame(dst, src, 0x9000, &body));
+        let mut sent = frames.clone();
+        sent.push(marker(src));
+        site.send(ONE, &sent);
+        let received: Vec<Vec<u8>> = site.recorded("tagged.pcap").into_iter().filter(|received| frames.contains(received)).collect();
+        assert_eq!(received, frames, "{kinds:?}");
+        assert_ne!(MARKER, 0x9000);
+        site.stop();
+    }
+}
+
+#[test]
+fn jumbo_frames_pass() {
+    if !can(&["ping", "iperf3"]) {
+        return;
+    }
+    for kinds in KINDS {
+        let mut site = Site::up(kinds, 2, 9000);
+        for (version, size) in [("-4", "8972"), ("-6", "8952")] {
+            let said = site.ok(ONE, &["ping", version, "-c", "3", "-i", "0.05", "-W", "10", "-M", "do", "-s", size, "blade2"]);
+            assert!(said.contains(" 0% packet loss"), "{kinds:?}: {said}");
+        }
+        let server = site.background(TWO, &["iperf3", "-s", "-1", "--forceflush"], "Server listening");
+        let said: Value = serde_json::from_str(&site.ok(ONE, &["iperf3", "-J", "-t", "1", "-c", "198.18.0.2"])).unwrap();
+        assert!(said["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or_default() > 10e6, "{kinds:?}: {}", said["end"]);
+        server.finish();
+        site.stop();
+    }
+}
