@@ -172,3 +172,22 @@ fn the_ladder_says_where_it_stopped() {
         assert!(missing.contains("there is no interface `nobody`"), "{missing}");
     });
 }
+
+#[test]
+fn what_is_missing_is_named_with_its_cure() {
+    alone(|| {
+        veth("p0", "p1");
+        // Of this thread only, which ends with the test.
+        caps::clear(None, caps::CapSet::Effective).unwrap();
+        for spec in ["af_packet:p0", "tap:t0"] {
+            let error = Opened::try_open(spec).err().expect(spec).to_string();
+            for part in [
+                "missing CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF, CAP_IPC_LOCK",
+                "sudo setcap cap_net_raw,",
+                "AmbientCapabilities=CAP_NET_RAW ",
+            ] {
+                assert!(error.contains(part), "{spec}: {error}");
+            }
+        }
+    });
+}
