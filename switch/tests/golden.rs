@@ -1,18 +1,22 @@
 //! Golden captures: what was recorded from real programs goes in, and exactly the expected frames come out, at the expected times.
 //!
-//! A case is a folder of `pcaps/` with a `switch.toml` beside its recording and `expected/`, what `bladeswitch replay` makes of
-//! it. A recording with several interfaces goes in by as many ports; one with a single interface, which shows both directions of
-//! a link, goes in by the port of who sent each frame: host *n* (02:00:00:00:01:*n*) by port *n* - 1, anybody else by port 0.
+//! A case is a folder of `pcaps/` with a `switch.toml`: `in.pcapng` goes in by the ports its interfaces are named after, and
+//! `out.pcapng` and `counters.toml` are what `bladeswitch replay --annotate` makes of it.
 //!
-//! `BLESS=1 cargo test -p bladeswitch --test golden` makes the expected files anew; read what changes before you commit it.
+//! `in.pcapng` is made from the recording. One with several interfaces goes in by as many ports; one with a single interface, which
+//! shows both directions of a link, goes in by the port of who sent each frame: host *n* (02:00:00:00:01:*n*) by port *n* - 1,
+//! anybody else by port 0.
+//!
+//! `BLESS=1 cargo test -p bladeswitch --test golden` makes these files anew; read what changes before you commit it.
+//! `traffic-gen check pcaps` says the same as this test, and explains what differs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bladeswitch::replay::{self, COUNTERS_FILE, OUT_FILE, Options, Outcome};
+use bladeswitch::replay::{self, CONFIG_FILE, COUNTERS_FILE, IN_FILE, OUT_FILE, Options, Outcome};
 use control::config::Config;
-use port::PortId;
-use port::capture::{CaptureFile, CaptureWriter, FrameNotes};
+use port::capture::{CaptureFile, CaptureWriter, Direction, FrameNotes};
+use sha2::{Digest, Sha256};
 
 struct Case {
     name: String,
@@ -25,7 +29,7 @@ fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for entry in fs::read_dir(pcaps).unwrap() {
         let folder = entry.unwrap().path();
-        let file = folder.join("switch.toml");
+        let file = folder.join(CONFIG_FILE);
         if file.is_file() {
             let config = Config::load(&file).unwrap_or_else(|errors| panic!("{errors}"));
             let name = folder.file_name().unwrap().to_string_lossy().into_owned();
@@ -37,39 +41,39 @@ fn cases() -> Vec<Case> {
 }
 
 impl Case {
-    fn expected(&self) -> PathBuf {
-        self.folder.join("expected")
+    fn named(name: &str) -> Case {
+        cases().into_iter().find(|case| case.name == name).expect("a case of this name")
     }
 
-    /// The recording as a file for each port, in `scratch`.
-    fn inputs(&self, scratch: &Path) -> Vec<(Option<PortId>, PathBuf)> {
-        let recording = ["in.pcap", "in.pcapng"].map(|name| self.folder.join(name)).into_iter().find(|path| path.is_file());
-        let recording = CaptureFile::open(recording.expect("a recording")).unwrap();
-        let ports = self.config.ports.len();
-        let mut writers: Vec<_> = (0..ports).map(|_| CaptureWriter::new(Vec::new()).unwrap()).collect();
-        writers.iter_mut().for_each(|writer| assert_eq!(writer.add_interface("in", None).unwrap(), 0));
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The recording with each frame on the interface of the port it goes in by.
+    fn entered(&self) -> Vec<u8> {
+        let path = ["in.pcap", IN_FILE].map(|name| self.file(name)).into_iter().find(|path| path.is_file());
+        let recording = CaptureFile::open(path.expect("a recording")).unwrap();
+        let ports = &self.config.ports;
+        let mut writer = CaptureWriter::new(Vec::new()).unwrap();
+        for port in ports {
+            writer.add_interface(&port.name, Some(port.speed.bits_per_second())).unwrap();
+        }
         for frame in recording.frames() {
             let frame = frame.unwrap();
             let port = match (recording.interfaces().len(), &frame.bytes[6..12]) {
-                (1, [2, 0, 0, 0, 1, host]) if (1..=ports).contains(&usize::from(*host)) => usize::from(*host) - 1,
+                (1, [2, 0, 0, 0, 1, host]) if (1..=ports.len()).contains(&usize::from(*host)) => u32::from(*host) - 1,
                 (1, _) => 0,
-                _ => frame.interface as usize,
+                _ => frame.interface,
             };
-            writers[port].write_frame(0, frame.time_ns, frame.bytes, frame.original_len, &FrameNotes::default()).unwrap();
+            writer.write_frame(port, frame.time_ns, frame.bytes, frame.original_len, &FrameNotes::default()).unwrap();
         }
-        let files = writers.into_iter().enumerate().map(|(port, writer)| {
-            let path = scratch.join(format!("{port}.pcapng"));
-            fs::write(&path, writer.finish().unwrap()).unwrap();
-            (Some(PortId(port as u8)), path)
-        });
-        files.collect()
+        writer.finish().unwrap()
     }
 
     fn replay(&self, workers: usize, out: Option<PathBuf>, expect: Option<PathBuf>) -> Outcome {
-        let scratch = tempfile::tempdir().unwrap();
         let mut config = self.config.clone();
         config.switch.workers = workers;
-        let options = Options { config, inputs: self.inputs(scratch.path()), out, annotate: false, expect, seed: 1 };
+        let options = Options { config, inputs: vec![(None, self.file(IN_FILE))], out, annotate: true, expect, seed: 1 };
         replay::run(&options).unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 }
@@ -87,24 +91,44 @@ fn what_comes_out_is_what_is_expected() {
     assert!(cases.len() >= 9, "pcaps/ has {} cases", cases.len());
     for case in cases {
         if bless() {
-            case.replay(1, Some(case.expected()), None);
+            fs::write(case.file(IN_FILE), case.entered()).unwrap();
+            case.replay(1, Some(case.folder.clone()), None);
         }
+        assert!(case.entered() == fs::read(case.file(IN_FILE)).unwrap(), "{}: {IN_FILE} is not that of the recording", case.name);
         for workers in [1, 4] {
-            let outcome = case.replay(workers, None, Some(case.expected()));
+            let outcome = case.replay(workers, None, Some(case.folder.clone()));
             assert!(outcome.differences.is_empty(), "{} on {workers} workers:\n{}", case.name, outcome.differences.join("\n"));
             assert!(outcome.damaged.is_empty() && outcome.frames_in > 0, "{}: {outcome:?}", case.name);
         }
     }
 }
 
+/// All of the file, notes included, is the same a hundred times, whoever does the work.
+#[test]
+fn a_hundred_replays_have_one_sha_256() {
+    let case = Case::named("vlan");
+    let expected = Sha256::digest(fs::read(case.file(OUT_FILE)).unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..100 {
+        let out = folder.path().join("again.pcapng");
+        case.replay([1, 4][round % 2], Some(out.clone()), None);
+        assert_eq!(Sha256::digest(fs::read(&out).unwrap()), expected, "round {round}");
+    }
+}
+
+/// Frames that come out of each port, by its number.
+fn sent(case: &Case) -> Vec<(u32, Vec<u8>)> {
+    let file = CaptureFile::open(case.file(OUT_FILE)).unwrap();
+    let sent = file.frames().map(Result::unwrap).filter(|frame| frame.notes.direction == Some(Direction::Outbound));
+    sent.map(|frame| (frame.interface, frame.bytes.to_vec())).collect()
+}
+
 /// The expected files say what the case is there to show.
 #[test]
 fn the_cases_show_what_they_should() {
     let out = |name: &str| {
-        let case = cases().into_iter().find(|case| case.name == name).expect("a case of this name");
-        let file = CaptureFile::open(case.expected().join(OUT_FILE)).unwrap();
-        let frames: Vec<(u32, Vec<u8>)> = file.frames().map(Result::unwrap).map(|frame| (frame.interface, frame.bytes.to_vec())).collect();
-        (frames, fs::read_to_string(case.expected().join(COUNTERS_FILE)).unwrap())
+        let case = Case::named(name);
+        (sent(&case), fs::read_to_string(case.file(COUNTERS_FILE)).unwrap())
     };
     let (stp, counters) = out("stp");
     assert!(stp.is_empty() && counters.contains("link-local"), "{counters}");
@@ -121,27 +145,28 @@ fn the_cases_show_what_they_should() {
     assert!(jumbo.iter().any(|(_, bytes)| bytes.len() == 9014));
 }
 
-/// Writes the expected capture of `case` to `folder`, with `edit` at work on each frame: its number, time and bytes.
+/// Writes the frames that come out of `case` to `folder`, without notes, with `edit` at work on each frame: its number, time and bytes.
 fn edited(case: &Case, folder: &Path, edit: impl Fn(usize, &mut u64, &mut Vec<u8>) -> bool) {
-    let expected = CaptureFile::open(case.expected().join(OUT_FILE)).unwrap();
+    let expected = CaptureFile::open(case.file(OUT_FILE)).unwrap();
     let mut writer = CaptureWriter::new(Vec::new()).unwrap();
     for interface in expected.interfaces() {
         writer.add_interface(&interface.name, interface.speed_bps).unwrap();
     }
-    for (number, frame) in expected.frames().map(Result::unwrap).enumerate() {
+    let sent = expected.frames().map(Result::unwrap).filter(|frame| frame.notes.direction == Some(Direction::Outbound));
+    for (number, frame) in sent.enumerate() {
         let (mut time, mut bytes) = (frame.time_ns, frame.bytes.to_vec());
         if edit(number, &mut time, &mut bytes) {
             writer.write_frame(frame.interface, time, &bytes, bytes.len() as u32, &FrameNotes::default()).unwrap();
         }
     }
     fs::write(folder.join(OUT_FILE), writer.finish().unwrap()).unwrap();
-    fs::copy(case.expected().join(COUNTERS_FILE), folder.join(COUNTERS_FILE)).unwrap();
+    fs::copy(case.file(COUNTERS_FILE), folder.join(COUNTERS_FILE)).unwrap();
 }
 
 /// The comparison can fail: one byte, one nanosecond, one frame, one count.
 #[test]
 fn every_difference_is_found() {
-    let case = cases().into_iter().find(|case| case.name == "ping").unwrap();
+    let case = Case::named("ping");
     let folder = tempfile::tempdir().unwrap();
     let differences = || case.replay(1, None, Some(folder.path().to_owned())).differences;
 
@@ -159,7 +184,7 @@ fn every_difference_is_found() {
     });
     let [difference] = &differences()[..] else { panic!("one difference") };
     assert!(difference.starts_with("frame 5 out of ") && difference.ends_with("came 1 ns early"), "{difference}");
-    let last = CaptureFile::open(case.expected().join(OUT_FILE)).unwrap().frame_count() as usize - 1;
+    let last = sent(&case).len() - 1;
     edited(&case, folder.path(), |number, _, _| number != last);
     let [difference] = &differences()[..] else { panic!("one difference") };
     assert!(difference.contains("is too many"), "{difference}");

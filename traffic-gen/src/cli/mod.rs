@@ -8,8 +8,11 @@
 //!
 //! Each command is a file beside this one: a `clap` struct of arguments and a function from it and [`Common`] to [`Done`].
 
+pub mod check;
+pub mod info;
 pub mod log;
 pub mod progress;
+pub mod record;
 pub mod replay;
 pub mod rfc2544;
 pub mod rfc2889;
@@ -59,6 +62,12 @@ pub enum Command {
     Replay(Box<replay::Args>),
     /// Send synthetic streams on time
     Send(send::Args),
+    /// Say what a capture is: interfaces, times, rate, sizes, protocols, oddities
+    Info(info::Args),
+    /// Record what arrives on ports as the input of a case
+    Record(record::Args),
+    /// Replay cases into the switch, compare what comes out with what is expected, and explain what differs
+    Check(check::Args),
     /// Throughput, latency, loss, back-to-back frames, recovery, reset (RFC 2544)
     Rfc2544(rfc2544::Args),
     /// The ten tests of LAN switches (RFC 2889)
@@ -92,6 +101,9 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, factories: &[&dyn Dut
 /// Each command is a function of its own file.
 fn run(command: Command, common: &Common, factories: &[&dyn DutFactory]) -> Done {
     match command {
+        Command::Check(args) => check::run(&args, common),
+        Command::Info(args) => info::run(&args, common),
+        Command::Record(args) => record::run(&args, common),
         Command::Rfc2544(args) => rfc2544::run(&args, common, factories),
         Command::Rfc2889(args) => rfc2889::run(&args, common, factories),
         Command::Search(args) => search::run(&args, common, factories),
