@@ -11,6 +11,7 @@
 pub mod check;
 pub mod info;
 pub mod log;
+mod page;
 pub mod progress;
 pub mod record;
 pub mod replay;

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use port::Nanos;
 
+use super::page::{self, Run};
 use super::progress::Progress;
 use super::stop::Stop;
 use super::{Common, Done, Failure, complain, print, print_json};
@@ -56,7 +57,7 @@ pub struct Args {
     /// Do not let stations announce themselves before each trial
     #[arg(long)]
     no_learning: bool,
-    /// Folder for the report as HTML, JSON and CSV
+    /// Folder for the report as HTML, JSON, CSV and histograms (docs/results.md)
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
 }
@@ -175,7 +176,7 @@ impl Args {
             complain("warning", "--quick: the trials are shorter than the standard asks for; this is NOT a result by the standard");
         }
         let stop = Stop::on_signals()?;
-        let (started, clock) = (SystemTime::now(), Instant::now());
+        let (started, is_virtual, trial) = (SystemTime::now(), testbed.is_virtual(), settings.trial);
         let mut watch = Console { stop, progress: None, header: false };
         let mut runner = Runner::new(testbed, settings, &mut watch);
         let mut report = match method(&mut runner) {
@@ -193,8 +194,15 @@ impl Args {
             report.notes.push("--quick: trials shorter than the standard asks for; NOT a result by the standard".to_owned());
         }
         if let Some(dir) = &self.report {
-            let page = page(&report, name, started, clock.elapsed().as_secs_f64());
-            write(&page, dir)?;
+            let run = Run {
+                command: name,
+                started,
+                is_virtual,
+                quick: self.quick,
+                interrupted: report.notes.iter().any(|note| note == "interrupted"),
+                trial,
+            };
+            write(&page::report(&report, &run), dir)?;
         }
         let interrupted = report.notes.iter().any(|note| note == "interrupted");
         let valid = report.trials.iter().all(|trial| trial.invalid.is_empty());
@@ -212,70 +220,6 @@ fn write(page: &output::Report, dir: &Path) -> Result<(), Failure> {
         complain("written", path.display());
     }
     Ok(())
-}
-
-/// The report as page, JSON and CSV.
-fn page(report: &Report, name: &str, started: SystemTime, seconds: f64) -> output::Report {
-    let since = started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    let invalid: Vec<String> = report.trials.iter().flat_map(|trial| &trial.invalid).cloned().collect();
-    let mut items: Vec<output::Item> = report.tables.iter().map(|table| output::Item::Table(table_of(table))).collect();
-    items.extend(report.notes.iter().map(|note| output::Item::Note(note.clone())));
-    let number = |name: &str| output::Column::number(name);
-    let mut trials = output::Table::new(
-        "All trials, in order",
-        vec![
-            number("number"),
-            output::Column::text("for"),
-            number("size"),
-            number("load %"),
-            number("offered frames/s"),
-            number("forwarded frames/s"),
-            number("lost"),
-            number("loss"),
-            output::Column::text("valid"),
-        ],
-    );
-    for row in &report.trials {
-        let share = if row.expected == 0 { 0.0 } else { row.lost as f64 / row.expected as f64 };
-        trials.push(vec![
-            output::Cell::Count(row.number as u64),
-            output::Cell::text(&row.what),
-            output::Cell::Count(row.size as u64),
-            output::Cell::Number(row.load_percent, 3),
-            output::Cell::Number(row.offered_fps, 0),
-            output::Cell::Number(row.forwarded_fps, 0),
-            output::Cell::Count(row.lost),
-            output::Cell::Share(share),
-            output::Cell::text(if row.invalid.is_empty() { "yes" } else { "INVALID" }),
-        ]);
-    }
-    output::Report {
-        name: name.to_owned(),
-        title: report.test.clone(),
-        standard: report.standard.clone(),
-        command: std::env::args().collect::<Vec<_>>().join(" "),
-        started: format!("{since:.0} s after 1970-01-01 UTC"),
-        started_unix_s: since,
-        duration_s: seconds,
-        validity: output::Validity { reasons: invalid },
-        sections: vec![output::Section::new("Results", items), output::Section::new("Trials", vec![output::Item::Table(trials)])],
-        settings: report.setup.iter().map(|(key, value)| output::Setting::new(key, value)).collect(),
-        machine: output::Machine::here(),
-        result: serde_json::to_value(report).unwrap_or_default(),
-        ..output::Report::default()
-    }
-}
-
-fn table_of(table: &crate::method::Table) -> output::Table {
-    let column = |name: &String| match name.strip_prefix('>') {
-        Some(name) => output::Column::number(name),
-        None => output::Column::text(name),
-    };
-    let mut out = output::Table::new(table.title.clone(), table.columns.iter().map(column).collect());
-    for row in &table.rows {
-        out.push(row.iter().map(output::Cell::text).collect());
-    }
-    out
 }
 
 /// Shows progress and the trial table on stderr, and listens for Ctrl-C.

@@ -7,6 +7,7 @@
 //! A method asks a [`Runner`] for trials and fills a [`Report`]. It never looks at a clock and sends nothing itself, so that it works
 //! on any [testbed](crate::testbed).
 
+pub mod figures;
 pub mod mlrsearch;
 pub mod pattern;
 pub mod report;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::runner::TrialRow;
+use crate::output;
 
 /// A table for people and programs.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -66,6 +67,12 @@ pub struct Report {
     pub notes: Vec<String>,
     /// All trials.
     pub trials: Vec<TrialRow>,
+    /// What is drawn: see [`figures`](super::figures).
+    #[serde(skip)]
+    pub figures: Vec<output::Figure>,
+    /// Latencies that get files of their own.
+    #[serde(skip)]
+    pub distributions: Vec<output::Distribution>,
 }
 
 impl Report {

@@ -1,5 +1,6 @@
 //! Runs the trials of a method, keeps the table of them and tells whoever watches.
 
+use hdrhistogram::Histogram;
 use port::Nanos;
 use serde::Serialize;
 
@@ -82,13 +83,15 @@ pub struct Runner<'a> {
     pub settings: Settings,
     /// All trials so far.
     pub rows: Vec<TrialRow>,
+    /// Latencies in ns that a method keeps from one trial for its report.
+    pub kept: Option<Histogram<u64>>,
     watch: &'a mut dyn Watch,
 }
 
 impl<'a> Runner<'a> {
     /// No trials yet.
     pub fn new(testbed: &'a mut dyn Testbed, settings: Settings, watch: &'a mut dyn Watch) -> Runner<'a> {
-        Runner { testbed, settings, rows: Vec::new(), watch }
+        Runner { testbed, settings, rows: Vec::new(), kept: None, watch }
     }
 
     /// Runs a trial and adds it to the table. `load` is what the table calls 100 % as 1.

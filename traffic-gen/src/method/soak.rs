@@ -6,9 +6,13 @@
 use port::Nanos;
 use serde::Serialize;
 
+use super::figures::all_latencies;
 use super::report::{count, percent};
 use super::rfc2544::setup;
 use super::{Pattern, Report, Runner, Table};
+use crate::measure::empty_histogram;
+use crate::output::plots::BoxRow;
+use crate::output::{Distribution, Interval};
 use crate::trial::{Amount, TestbedError};
 
 /// How to soak.
@@ -68,7 +72,9 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern, options: Options) -> Resu
         "Soak: loss ratio by interval (%)",
         &[">frame size (bytes)", ">mean", ">BestN", ">WorstN", ">worst", ">intervals", ">above the loss accepted"],
     );
+    let (mut losses, mut latencies) = (Vec::new(), Vec::new());
     for size in runner.settings.sizes.clone() {
+        let mut latency = Distribution::new(format!("{size} B"), empty_histogram());
         let mut loss = Vec::new();
         for interval in 0..options.intervals.max(1) {
             let mut settings = runner.settings.clone();
@@ -78,6 +84,10 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern, options: Options) -> Resu
             let trial = pattern.trial(&ports, size, options.load, Amount::Span(options.interval), &settings);
             let result = runner.run(&format!("soak, interval {}", interval + 1), size, options.load, &trial)?;
             loss.push(result.total().loss_ratio());
+            let histogram = all_latencies(&result.latency);
+            latency.histogram.add(&histogram).map_err(|error| TestbedError::Setup(error.to_string()))?;
+            let length_s = options.interval.as_secs_f64();
+            latency.intervals.push(Interval { start_s: f64::from(interval) * length_s, length_s, histogram });
         }
         let (best_n, worst_n) = best_and_worst(&loss, options.n);
         let failed = loss.iter().filter(|&&loss| loss > options.loss_accepted).count();
@@ -86,8 +96,12 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern, options: Options) -> Resu
         cells.extend([mean, best_n, worst_n, worst].map(percent));
         cells.extend([count(loss.len() as f64), count(failed as f64)]);
         table.row(cells);
+        losses.push(BoxRow { name: format!("{size} B"), values: loss.iter().map(|loss| loss * 100.0).collect() });
+        latencies.push(latency);
         report.result(Soak { size, load: options.load, loss, best_n, worst_n, failed });
     }
+    report.draw_repeats("Loss of all intervals", "frames lost, %", losses);
+    report.draw_latency(latencies);
     report.tables.push(table);
     report.take_trials(&mut runner.rows);
     Ok(report)

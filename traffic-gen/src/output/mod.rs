@@ -86,7 +86,8 @@ pub fn write_all(report: &Report, dir: &Path) -> io::Result<Vec<PathBuf>> {
     for (section, item) in tables {
         if let Item::Table(table) = item {
             let title = if table.title.is_empty() { &section.title } else { &table.title };
-            let name = free_name(&files, &format!("{}-{}", report.name, slug(title)), "csv");
+            let stem = format!("{}-{}", report.name, slug(title));
+            let name = free_name(&files, &stem, "csv");
             files.push(File::new(name, format!("table: {title}"), csv::document(table)?));
         }
     }
@@ -142,11 +143,12 @@ fn at(path: &Path, error: &io::Error) -> io::Error {
 }
 
 /// Lower-case letters and digits with single dashes between them, at most 60 characters, never empty.
-fn slug(name: &str) -> String {
-    let spelled = name.replace('→', "-to-").replace('↔', "-and-").replace("->", "-to-");
+pub fn slug(name: &str) -> String {
+    let spelled = name.replace('→', "-to-").replace('↔', "-and-").replace("->", "-to-").replace('µ', "u");
     let words: Vec<String> =
         spelled.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_ascii_lowercase).collect();
     let mut slug = words.join("-");
     slug.truncate(60);
+    slug.truncate(slug.trim_end_matches('-').len());
     if slug.is_empty() { "unnamed".to_owned() } else { slug }
 }

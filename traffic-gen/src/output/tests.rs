@@ -40,7 +40,7 @@ fn every_file_is_there_and_linked() {
             "fixture-10-pdr-to.hgrm",
             "fixture-50-pdr-to.hgrm",
             "fixture-90-pdr-to.hgrm",
-            "fixture-latency-in-s.csv",
+            "fixture-latency-in-us.csv",
             "fixture-no-load-to.hgrm",
             "fixture-throughput.csv",
             "fixture.hlog",

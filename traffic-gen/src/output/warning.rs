@@ -92,10 +92,7 @@ pub enum Warning {
         share: f64,
     },
     /// The run was ended before its time.
-    Interrupted {
-        /// Part of the plan that was done, 0.0 to 1.0.
-        done: f64,
-    },
+    Interrupted,
     /// Trials were shorter or fewer than the standard asks for.
     NotTheStandard {
         /// What the standard says, and where: `RFC 2544, section 24, asks for trials of 60 s`.
@@ -220,11 +217,9 @@ impl fmt::Display for Warning {
                  frames to these bursts that it would not lose to the plan; isolate the generator's core, or pace in hardware",
                 percent(*share),
             ),
-            Self::Interrupted { done } => write!(
-                f,
-                "the run was interrupted after {} % of its plan: the figures hold for that part; run it to the end before quoting them",
-                percent(*done),
-            ),
+            Self::Interrupted => {
+                f.write_str("the run was interrupted: the figures hold for what was done; run it to the end before quoting them")
+            }
             Self::NotTheStandard { standard, done } => {
                 write!(f, "{standard}; this run had {done}: use it to look around, and run without `--quick` before quoting a figure")
             }

@@ -18,9 +18,12 @@ pub use classify::{Bound, TrialLoss, conditional_loss_ratio};
 pub use controller::{Found, SearchConfig, SearchError, search};
 pub use goal::Goal;
 
+use super::figures::size_bar;
 use super::report::{count, percent};
 use super::rfc2544::{check, setup};
 use super::{Pattern, Report, Runner, Table};
+use crate::output::Rate;
+use crate::output::plots::SizeBar;
 use crate::trial::{Amount, TestbedError};
 
 /// Smallest load of CSIT, frames a second.
@@ -74,6 +77,7 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern, goals: &[Goal], search_ma
         ],
     );
     let ports = runner.testbed.ports().to_vec();
+    let mut bars = Vec::new();
     for size in runner.settings.sizes.clone() {
         let max_fps = pattern.full_fps(&ports, size);
         let config = SearchConfig {
@@ -101,7 +105,15 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern, goals: &[Goal], search_ma
         })?;
         let rows = &runner.rows[before..];
         let (trials, seconds) = (rows.len(), rows.iter().map(|row| row.seconds).sum());
+        let mut bar = SizeBar { measured: None, ..size_bar(size, 0.0, max_fps) };
         for (goal, found) in goals.iter().zip(found) {
+            let rate = found.conditional_throughput.map(|fps| Rate::of(fps, size as f64));
+            // The names of the presets of CSIT; goals of other names are in the table only.
+            match goal.name.to_ascii_uppercase().as_str() {
+                "NDR" => bar.ndr = rate,
+                "PDR" => bar.pdr = rate,
+                _ => {}
+            }
             let or_none = |fps: Option<f64>, none: &str| fps.map_or(none.to_owned(), count);
             table.row([
                 size.to_string(),
@@ -124,7 +136,9 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern, goals: &[Goal], search_ma
                 seconds,
             });
         }
+        bars.push(bar);
     }
+    report.draw_rates("Conditional throughput", &bars);
     report.tables.push(table);
     report.take_trials(&mut runner.rows);
     Ok(report)

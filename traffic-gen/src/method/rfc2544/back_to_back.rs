@@ -12,6 +12,7 @@ use super::{check, passes, setup, throughput};
 use crate::method::report::{count, micros};
 use crate::method::search::highest;
 use crate::method::{Pattern, Report, Runner, Table};
+use crate::output::plots::BoxRow;
 use crate::trial::{Amount, TestbedError};
 
 /// Back-to-back frames at one size.
@@ -76,6 +77,7 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern, options: Options) -> Resu
         ],
     );
     let ports = runner.testbed.ports().to_vec();
+    let mut repeats = Vec::new();
     for size in runner.settings.sizes.clone() {
         let found = throughput::find(runner, pattern, size)?;
         if found.load >= 1.0 {
@@ -122,8 +124,10 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern, options: Options) -> Resu
             micros(corrected_ns),
             count(row.corrected_frames),
         ]);
+        repeats.push(BoxRow { name: format!("{size} B"), values: bursts.iter().map(|&burst| burst as f64).collect() });
         report.result(row);
     }
+    report.draw_repeats("Longest burst without loss, all repeats", "frames", repeats);
     report.tables.push(table);
     report.take_trials(&mut runner.rows);
     Ok(report)

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::{check, setup, throughput};
 use crate::method::report::{count, micros, percent};
 use crate::method::{Pattern, Report, Runner, Table};
+use crate::output::Distribution;
 use crate::trial::{Amount, TestbedError};
 
 /// Latency at one frame size, ns, last bit to last bit.
@@ -77,6 +78,7 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern, options: Options) -> Resu
         ],
     );
     let ports = runner.testbed.ports().to_vec();
+    let mut latencies = Vec::new();
     for size in runner.settings.sizes.clone() {
         let found = throughput::find(runner, pattern, size)?;
         if found.load == 0.0 {
@@ -121,8 +123,10 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern, options: Options) -> Resu
         cells.extend(latency.percentiles.map(|ns| micros(ns as f64)));
         cells.push(micros(latency.store_and_forward_mean));
         table.row(cells);
+        latencies.push(Distribution::new(format!("{size} B at {} % load", percent(found.load)), all));
         report.result(latency);
     }
+    report.draw_latency(latencies);
     report.tables.push(table);
     report.take_trials(&mut runner.rows);
     Ok(report)

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{check, setup};
 use crate::method::report::{count, percent};
 use crate::method::{Pattern, Report, Runner, Table};
+use crate::output::plots::LossCurve;
 use crate::trial::{Amount, TestbedError};
 
 /// Loss at one load.
@@ -33,7 +34,9 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern, step: f64) -> Result<Repo
     let steps = (1.0 / step.clamp(0.001, 0.1)).round() as u64;
     report.set("steps", format!("{} % of the maximum rate", percent(1.0 / steps as f64)));
     let ports = runner.testbed.ports().to_vec();
+    let mut curves = Vec::new();
     for size in runner.settings.sizes.clone() {
+        let mut curve = LossCurve { name: format!("{size} B"), points: Vec::new() };
         let mut table =
             Table::new(format!("Frame loss rate, {size} bytes"), &[">% of max rate", ">frames due", ">frames received", ">frame loss (%)"]);
         let mut without_loss = 0;
@@ -44,14 +47,17 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern, step: f64) -> Result<Repo
             let total = result.total();
             let loss = Loss { size, load, expected: total.expected, received: total.received, loss_ratio: total.loss_ratio() };
             table.row([percent(load), count(loss.expected as f64), count(loss.received as f64), percent(loss.loss_ratio)]);
+            curve.points.push((loss.load, loss.loss_ratio));
             report.result(loss);
             without_loss = if loss.loss_ratio == 0.0 && result.is_valid() { without_loss + 1 } else { 0 };
             if without_loss == 2 {
                 break;
             }
         }
+        curves.push(curve);
         report.tables.push(table);
     }
+    report.draw_loss(curves);
     report.take_trials(&mut runner.rows);
     Ok(report)
 }

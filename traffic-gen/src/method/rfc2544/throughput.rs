@@ -3,9 +3,11 @@
 use serde::Serialize;
 
 use super::{check, passes, setup};
+use crate::method::figures::{all_latencies, size_bar};
 use crate::method::report::{count, percent};
 use crate::method::search::highest;
 use crate::method::{Pattern, Report, Runner, Table};
+use crate::output::Distribution;
 use crate::trial::{Amount, TestbedError, wire_bits};
 
 /// The throughput at one frame size.
@@ -35,6 +37,7 @@ pub fn find(runner: &mut Runner<'_>, pattern: &Pattern, size: usize) -> Result<T
     let ports = runner.testbed.ports().to_vec();
     let max_fps = pattern.full_fps(&ports, size);
     let mut fps = 0.0;
+    runner.kept = None;
     let found = highest(steps, |step| {
         let load = step as f64 / steps as f64;
         let trial = pattern.trial(&ports, size, load, Amount::Span(runner.settings.trial), &runner.settings);
@@ -42,6 +45,7 @@ pub fn find(runner: &mut Runner<'_>, pattern: &Pattern, size: usize) -> Result<T
         let passed = passes(runner, &result);
         if passed {
             fps = result.offered_fps();
+            runner.kept = Some(all_latencies(&result.latency));
         }
         Ok(passed)
     })?;
@@ -68,6 +72,7 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern) -> Result<Report, Testbed
             ">Mb/s on the wire",
         ],
     );
+    let (mut bars, mut latencies) = (Vec::new(), Vec::new());
     for size in runner.settings.sizes.clone() {
         let found = find(runner, pattern, size)?;
         table.row([
@@ -81,8 +86,13 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern) -> Result<Report, Testbed
         if found.load == 0.0 {
             report.notes.push(format!("{size} bytes: frames were lost at the lowest load tried"));
         }
+        bars.push(size_bar(size, found.fps, found.max_fps));
+        // The search has kept the latencies of the last trial that passed: those at the throughput.
+        latencies.extend(runner.kept.take().map(|kept| Distribution::new(format!("{size} B at the throughput"), kept)));
         report.result(found);
     }
+    report.draw_rates("Throughput", &bars);
+    report.draw_latency(latencies);
     report.tables.push(table);
     report.take_trials(&mut runner.rows);
     Ok(report)

@@ -3,9 +3,11 @@
 use serde::Serialize;
 
 use super::{need, setup};
+use crate::method::figures::{all_latencies, size_bar};
 use crate::method::report::{count, micros, percent};
 use crate::method::rfc2544::throughput;
 use crate::method::{Pattern, Report, Runner, Table};
+use crate::output::Distribution;
 use crate::trial::{Amount, TestbedError};
 
 /// Broadcast forwarding at one frame size.
@@ -50,6 +52,7 @@ pub fn run(runner: &mut Runner<'_>) -> Result<Report, TestbedError> {
             ">max latency (µs)",
         ],
     );
+    let (mut bars, mut latencies) = (Vec::new(), Vec::new());
     for size in runner.settings.sizes.clone() {
         let found = throughput::find(runner, &pattern, size)?;
         let span = Amount::Span(runner.settings.trial);
@@ -61,6 +64,7 @@ pub fn run(runner: &mut Runner<'_>) -> Result<Report, TestbedError> {
             let result = runner.run("broadcast latency", size, found.load, &trial)?;
             if let Some(latency) = result.latency.first() {
                 (mean, max) = (latency.mean(), latency.max());
+                latencies.push(Distribution::new(format!("{size} B broadcast"), all_latencies(&result.latency)));
             }
         }
         let row = Broadcast {
@@ -81,8 +85,11 @@ pub fn run(runner: &mut Runner<'_>) -> Result<Report, TestbedError> {
             micros(mean),
             micros(max as f64),
         ]);
+        bars.push(size_bar(size, found.fps, found.max_fps));
         report.result(row);
     }
+    report.draw_rates("Broadcast throughput", &bars);
+    report.draw_latency(latencies);
     report.tables.push(table);
     report.take_trials(&mut runner.rows);
     Ok(report)

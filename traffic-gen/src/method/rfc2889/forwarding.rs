@@ -7,6 +7,7 @@
 use serde::Serialize;
 
 use super::setup;
+use crate::method::figures::size_bar;
 use crate::method::report::{count, percent};
 use crate::method::rfc2544::throughput;
 use crate::method::{Pattern, Report, Runner, Table};
@@ -103,6 +104,7 @@ pub fn run(runner: &mut Runner<'_>, patterns: &[Pattern], test: &str, section: &
                 ">fairness index",
             ],
         );
+        let mut bars = Vec::new();
         for size in runner.settings.sizes.clone() {
             let found = throughput::find(runner, pattern, size)?;
             let (_, forwarding) = at_mol(runner, pattern, size)?;
@@ -117,8 +119,10 @@ pub fn run(runner: &mut Runner<'_>, patterns: &[Pattern], test: &str, section: &
                 count(row.flooded as f64),
                 format!("{:.6}", row.fairness),
             ]);
+            bars.push(size_bar(size, found.fps, found.max_fps));
             report.result(row);
         }
+        report.draw_rates(&format!("Throughput, {}", pattern.name), &bars);
         report.tables.push(table);
     }
     report.take_trials(&mut runner.rows);
