@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use port::Nanos;
 
-use crate::method::{Report, Settings, Table, TrialRow};
+use crate::method::{Report, Table, TrialRow};
 use crate::output::numbers::fixed;
 use crate::output::{self, Cell, Column, Headline, Item, Mood, Section, Setting, Validity, Warning};
 
@@ -68,7 +68,7 @@ fn warnings(found: &Report, run: &Run<'_>) -> Vec<Warning> {
         warnings.push(Warning::Interrupted);
     }
     if run.quick {
-        let standard = format!("{} asks for longer trials ({} s by default)", found.standard, Settings::default().trial.as_secs_f64());
+        let standard = format!("{} asks for longer trials", found.standard);
         warnings.push(Warning::NotTheStandard { standard, done: format!("trials of {} s", run.trial.as_secs_f64()) });
     }
     if run.is_virtual {
