@@ -242,7 +242,46 @@ fn the_best_mode_is_taken_and_the_better_one_explained() {
     let error = af_xdp::open("a1", &options(Mode::ZeroCopy), &pool).unwrap_err().to_string();
     assert_eq!(error, "interface a1: zero-copy refused by veth: EOPNOTSUPP");
     let error = af_xdp::open("a1", &Options { queues: Some(2), ..Options::default() }, &pool).unwrap_err().to_string();
-    assert!(error.contains("a1 has 1 receive queues and 2 were asked for") && error.contains("ethtool -L a1"), "{error}");
+    assert!(error.contains("a1 has 1 receive queues, expected 2") && error.contains("ethtool -L a1"), "{error}");
+    nothing_is_lost(&pool, cache);
+}
+
+/// Takes a capability from the calling thread.
+fn without(capability: u32) {
+    // `struct __user_cap_header_struct`, version 3, and two of `struct __user_cap_data_struct`.
+    let header = [0x2008_0522u32, 0];
+    let mut data = [0u32; 6];
+    // SAFETY: capget(2) writes and capset(2) reads structures of exactly these sizes.
+    unsafe {
+        assert_eq!(libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()), 0);
+        data[capability as usize / 32 * 3] &= !(1 << (capability % 32));
+        assert_eq!(libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()), 0);
+    }
+}
+
+#[test]
+fn what_is_not_permitted_is_said_with_the_cure() {
+    const CAP_IPC_LOCK: u32 = 14;
+    const CAP_NET_RAW: u32 = 13;
+    if !own_namespace() {
+        return;
+    }
+    veth("a0", "a1", 1, 1500);
+    without(CAP_IPC_LOCK);
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes one `rlimit`.
+    unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
+    if limit.rlim_cur < 64 << 20 {
+        let (pool, cache) = pool(32768);
+        let error = af_xdp::open("a1", &options(Mode::Auto), &pool).unwrap_err().to_string();
+        assert!(error.contains("may not lock the packet pool of 64 MiB (RLIMIT_MEMLOCK") && error.contains("ulimit -l"), "{error}");
+        nothing_is_lost(&pool, cache);
+    }
+    without(CAP_NET_RAW);
+    let (pool, cache) = pool(64);
+    let error = af_xdp::open("a1", &options(Mode::Auto), &pool).unwrap_err().to_string();
+    assert!(error.starts_with("interface a1: socket(AF_XDP) is not permitted: missing CAP_NET_RAW, CAP_IPC_LOCK."), "{error}");
+    assert!(error.contains("setcap cap_net_raw,"), "{error}");
     nothing_is_lost(&pool, cache);
 }
 
@@ -479,6 +518,45 @@ fn every_queue_of_an_interface_is_served() {
         }
     }
     drop((sender, port));
+    nothing_is_lost(&pool, cache);
+}
+
+/// A switch of one worker has no use for a second transmit queue: its half is closed, and that must hold nothing back.
+#[test]
+fn a_queue_end_that_is_dropped_is_not_missed() {
+    if !own_namespace() {
+        return;
+    }
+    veth("a0", "a1", 2, 1500);
+    let (pool, mut cache) = pool(8192);
+    let start = start();
+    let mut port = af_xdp::open("a1", &options(Mode::Auto), &pool).unwrap();
+    drop(port.tx.pop());
+    for _round in 0..3 {
+        ip("link del a1");
+        until("all buffers are back", || {
+            port.rx.iter_mut().for_each(|rx| assert_eq!(rx.rx_burst(now(start), &mut cache, &mut Burst::new(), 64), 0));
+            port.tx[0].flush(now(start), &mut cache);
+            cache.flush();
+            pool.in_use() == 0
+        });
+        veth("a0", "a1", 2, 1500);
+        until("the port is back", || port.device.mode().is_some());
+        let mut sender = af_xdp::open("a0", &options(Mode::Auto), &pool).unwrap();
+        for queue in [0, 1] {
+            let mut burst = Burst::new();
+            until("a frame arrives in its queue", || {
+                burst.push(cache.alloc_copy(&frame(queue as u32, 60)).unwrap());
+                sender.tx[queue].tx_burst(now(start), &mut cache, &mut burst);
+                sender.tx[queue].flush(now(start), &mut cache);
+                cache.free_all(&mut burst);
+                port.rx[queue].rx_burst(now(start), &mut cache, &mut burst, 64) > 0
+            });
+            assert_eq!(cache.head(&burst[0]), frame(queue as u32, 60));
+            cache.free_all(&mut burst);
+        }
+    }
+    drop(port);
     nothing_is_lost(&pool, cache);
 }
 

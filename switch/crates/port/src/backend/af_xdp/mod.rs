@@ -47,6 +47,11 @@ pub const QUEUES_MAX: u32 = 64;
 pub const RX_RING: u32 = 1024;
 /// Entries of a TX ring, at least and at most.
 const TX_RING: std::ops::RangeInclusive<usize> = 64..=16384;
+/// Buffers a sent frame may lie in: the first and 16 fragments. The kernel takes `MAX_SKB_FRAGS` + 1 = 18 in copy mode, and drops what is
+/// longer without completing it, which would cost us the buffers.
+const SEGMENTS_MAX: usize = 17;
+/// Bytes the kernel reckons with in a buffer of a frame of several in zero-copy mode: 1,792 less `skb_shared_info`, by 128.
+const ZERO_COPY_PIECE: usize = 1408;
 /// What an Ethernet frame has around its payload, without FCS: header and two tags.
 const AROUND_MTU: u32 = 14 + 2 * 4;
 
@@ -136,15 +141,14 @@ pub enum AfXdpError {
     },
     /// It has another number of queues than was expected.
     #[error(
-        "interface {name} has {found} receive queues and {wanted} were asked for: each is served or its frames are lost. Leave `queues` out, \
-         or set the interface with `ethtool -L {name} combined {wanted}` (or `rx {wanted} tx {wanted}`)"
+        "interface {name} has {found} receive queues, expected {wanted}: each is served, or its frames are lost. Leave `queues` out, or set the interface with `ethtool -L {name} combined {wanted}` (or `rx {wanted} tx {wanted}`)"
     )]
     Queues {
         /// The interface.
         name: String,
         /// Queues it has.
         found: u32,
-        /// Queues asked for.
+        /// Queues asked for, or the most there can be.
         wanted: u32,
     },
     /// Its frames are too long for what the kernel offers.
@@ -161,17 +165,12 @@ pub enum AfXdpError {
         max: u32,
     },
     /// A right is missing.
-    #[error(
-        "interface {name}: {step} needs {right}: run as root, grant it with `setcap cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock+ep \
-         $(command -v bladeswitch)`, or in a systemd unit with `AmbientCapabilities=CAP_NET_RAW CAP_NET_ADMIN CAP_BPF CAP_IPC_LOCK`"
-    )]
+    #[error("interface {name}: {step} is not permitted: {}", crate::privilege::advice())]
     Permission {
         /// The interface.
         name: String,
         /// What was refused.
         step: &'static str,
-        /// The capability.
-        right: &'static str,
     },
     /// The pool may not be locked.
     #[error(
@@ -313,21 +312,20 @@ fn open_sockets(
                 continue;
             }
         };
-        let zero_copies: &[bool] = match (options.mode, attach) {
-            (Mode::Auto, Attach::Native) => &[true, false],
-            (Mode::ZeroCopy, _) => &[true],
-            _ => &[false],
+        // Each with or without frames of several buffers (`XDP_USE_SG`). A NIC needs not do what no frame asks for; in copy mode it costs
+        // nothing, and catches what is longer than the MTU. Kernels before Linux 6.6 do not know it.
+        let zero_copy = [(true, fragments && !one_buffer)];
+        let copy = [(false, fragments), (false, false)];
+        let copy = if fragments && one_buffer { &copy[..] } else { &copy[..1] };
+        let attempts = match (options.mode, attach) {
+            (Mode::Auto, Attach::Native) => [&zero_copy, copy].concat(),
+            (Mode::ZeroCopy, _) => zero_copy.to_vec(),
+            _ => copy.to_vec(),
         };
         let mut link = Some(link);
-        for &zero_copy in zero_copies {
-            // A NIC needs not do what no frame asks for; in copy mode fragments cost nothing, and catch what is longer than the MTU.
-            let plan = Plan {
-                rx_ring: RX_RING,
-                tx_ring: Some(options.tx_ring()),
-                zero_copy,
-                fragments: fragments && !(zero_copy && one_buffer),
-                busy_poll: options.busy_poll,
-            };
+        for (zero_copy, fragments) in attempts {
+            let (tx_ring, busy_poll) = (Some(options.tx_ring()), options.busy_poll);
+            let plan = Plan { rx_ring: RX_RING, tx_ring, zero_copy, fragments, busy_poll };
             match bind_all(interface, &map, &plan, mempool, stranded) {
                 Ok((sockets, rx, tx)) => {
                     let zero_copy = sockets.iter().all(|socket| socket.upgrade().is_some_and(|socket| socket.is_zero_copy()));
@@ -340,7 +338,6 @@ fn open_sockets(
                     }
                     let what = if zero_copy { "zero-copy".to_owned() } else { format!("{what}: {step}") };
                     reasons.push(format!("{what} refused by {}: {}", interface.driver, errno(&error)));
-                    // A kernel before Linux 6.6 does not know multi-buffer sockets.
                     too_long |= !one_buffer && error.raw_os_error() == Some(libc::EINVAL);
                 }
             }
@@ -371,7 +368,13 @@ fn bind_all(
         map.insert(queue, socket.as_fd()).map_err(|error| ("the map of sockets", error))?;
         sockets.push(Arc::downgrade(&socket));
         if let Some(rings) = tx_rings {
-            tx.push(TxHalf::new(Arc::clone(&socket), rings, plan.busy_poll.is_some()));
+            let segments_max = match (plan.fragments, plan.zero_copy) {
+                (false, _) => 1,
+                (true, false) => SEGMENTS_MAX,
+                // The kernel has checked that the NIC takes as many pieces of this size as the MTU needs, and promises no more.
+                (true, true) => (interface.frame_max() as usize).div_ceil(ZERO_COPY_PIECE).min(SEGMENTS_MAX),
+            };
+            tx.push(TxHalf::new(Arc::clone(&socket), rings, segments_max, plan.busy_poll.is_some()));
         }
         rx.push(RxHalf::new(socket, rx_rings, plan.rx_ring, plan.busy_poll.is_some()));
     }
@@ -382,14 +385,7 @@ fn bind_all(
 fn explain(name: &str, mempool: &Mempool, step: &'static str, error: &io::Error) -> Option<AfXdpError> {
     let name = name.to_owned();
     match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => {
-            let right = match step {
-                "socket(AF_XDP)" => "CAP_NET_RAW",
-                "a BPF map" | "an XDP program" => "CAP_BPF and CAP_NET_ADMIN",
-                _ => "CAP_NET_ADMIN",
-            };
-            Some(AfXdpError::Permission { name, step, right })
-        }
+        Some(libc::EPERM | libc::EACCES) => Some(AfXdpError::Permission { name, step }),
         Some(libc::ENOBUFS) if step == "XDP_UMEM_REG" => Some(AfXdpError::Memlock { name, mib: mempool.area().1 >> 20 }),
         Some(libc::EAFNOSUPPORT) => {
             Some(AfXdpError::Refused { name, reasons: "this kernel has no AF_XDP (CONFIG_XDP_SOCKETS): use af_packet".to_owned() })

@@ -26,9 +26,6 @@ use crate::device::{Refusal, RxDrops, RxQueue, TxQueue};
 use crate::mempool::{BUFFER_SIZE, FRAME_MAX, PoolCache};
 use crate::packet::{Burst, Packet};
 
-/// Descriptors of a frame, at most: the first and 16 fragments. The kernel takes `MAX_SKB_FRAGS` + 1 = 18 in copy mode, and drops
-/// what is longer without completing it, which would cost us the buffers.
-const SEGMENTS_MAX: usize = 17;
 /// An Ethernet header: shorter is no frame.
 const FRAME_MIN: usize = 14;
 /// Calls to the kernel in one flush, at most: with 256 frames each, or one refused frame each.
@@ -297,11 +294,7 @@ impl RxQueue for XdpRx {
         while count < wanted {
             let Some(descriptor) = half.rings.rx.pop() else { break };
             taken += 1;
-            if let Some(mut packet) = half.accept(descriptor, pool, &mut self.drops) {
-                // What a local stack sends has not been padded by any card yet (IEEE 802.3 §4.2.8).
-                if packet.len() < FRAME_LEN_MIN {
-                    pool.pad_to(&mut packet, FRAME_LEN_MIN);
-                }
+            if let Some(packet) = half.accept(descriptor, pool, &mut self.drops) {
                 burst.push(packet);
                 count += 1;
             }
@@ -345,9 +338,6 @@ impl Drop for XdpRx {
     }
 }
 
-/// The shortest frame there is, in bytes without FCS.
-const FRAME_LEN_MIN: usize = 60;
-
 /// What the kernel has dropped before the switch could have it. It does not tell how long those frames were.
 ///
 /// `rx_dropped` counts frames for which there was no buffer and, without multi-buffer, frames that are too long for one.
@@ -363,6 +353,8 @@ fn kernel_drops(socket: &Socket) -> RxDrops {
 pub struct TxHalf {
     rings: TxRings,
     in_flight: InFlight,
+    /// Buffers a frame may lie in.
+    segments_max: usize,
     /// There may be frames the kernel has not been told of.
     kick: bool,
     /// Nothing can be sent at present: the interface is switched off, or gone and a new half will come, or its driver is being set up
@@ -381,9 +373,9 @@ impl std::fmt::Debug for TxHalf {
 
 impl TxHalf {
     /// A half with nothing in flight.
-    pub fn new(socket: Arc<Socket>, rings: TxRings, busy_poll: bool) -> TxHalf {
+    pub fn new(socket: Arc<Socket>, rings: TxRings, segments_max: usize, busy_poll: bool) -> TxHalf {
         let in_flight = InFlight::new(socket.mempool().buffers());
-        TxHalf { rings, in_flight, kick: false, blocked: None, busy_poll, socket }
+        TxHalf { rings, in_flight, segments_max, kick: false, blocked: None, busy_poll, socket }
     }
 
     /// Ends the lives of the frames that were sent.
@@ -523,7 +515,7 @@ impl TxQueue for XdpTx {
         let mut helped = false;
         for packet in burst.iter() {
             let segments = pool.segment_count(packet);
-            if packet.len() > frame_max || segments > SEGMENTS_MAX {
+            if packet.len() > frame_max || segments > half.segments_max {
                 self.refusal = Refusal::Oversize;
                 break;
             }
@@ -565,7 +557,9 @@ impl TxQueue for XdpTx {
     fn flush(&mut self, now: Nanos, pool: &mut PoolCache) {
         self.follow();
         let Some(half) = &mut self.half else { return };
-        if half.blocked.map_or(half.kick, |again| now >= again) {
+        // A driver may have fallen asleep just when we looked whether it had: what is left in the ring is asked about again.
+        let left = || half.in_flight.count() > 0 && half.rings.tx.needs_wakeup() && half.rings.tx.pending() > 0;
+        if half.blocked.map_or_else(|| half.kick || left(), |again| now >= again) {
             half.kick(now, pool, &self.shared.failed);
         }
         half.reap(pool);

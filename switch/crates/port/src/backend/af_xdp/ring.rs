@@ -164,9 +164,8 @@ impl<T: Copy> ProducerRing<T> {
 
     /// Entries the kernel has not taken yet.
     #[inline]
-    pub fn pending(&mut self) -> u32 {
-        self.tail = self.parts.consumer().load(Ordering::Acquire);
-        self.head.wrapping_sub(self.tail).min(self.parts.size)
+    pub fn pending(&self) -> u32 {
+        self.head.wrapping_sub(self.parts.consumer().load(Ordering::Acquire)).min(self.parts.size)
     }
 
     /// The kernel sleeps: it has to be called to look at the ring.
@@ -234,6 +233,7 @@ impl<T: Copy> ConsumerRing<T> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::cell::UnsafeCell;
     use std::collections::VecDeque;
 
     const SIZE: u32 = 8;
@@ -241,22 +241,23 @@ mod tests {
     /// A ring over plain memory, with both sides in this process.
     struct Memory {
         words: Box<[AtomicU32; 3]>,
-        entries: Box<[u64]>,
+        /// Both ends reach them by pointers.
+        entries: Box<[UnsafeCell<u64>]>,
     }
 
     impl Memory {
         fn new(start: u32) -> Memory {
             let words = Box::new([AtomicU32::new(start), AtomicU32::new(start), AtomicU32::new(0)]);
-            Memory { words, entries: vec![0; SIZE as usize].into() }
+            Memory { words, entries: (0..SIZE).map(|_| UnsafeCell::new(0)).collect() }
         }
 
         /// The tests keep the memory until both ends are gone.
-        fn parts(&mut self) -> Parts<u64> {
+        fn parts(&self) -> Parts<u64> {
             Parts {
                 producer: NonNull::from(&self.words[0]),
                 consumer: NonNull::from(&self.words[1]),
                 flags: NonNull::from(&self.words[2]),
-                entries: NonNull::new(self.entries.as_mut_ptr()).unwrap(),
+                entries: NonNull::new(self.entries.as_ptr().cast_mut().cast()).unwrap(),
                 size: SIZE,
                 _mapping: None,
             }
@@ -279,7 +280,7 @@ mod tests {
         /// Both ends against queues: what is pushed, what is published, and places that were read and not yet released.
         #[test]
         fn a_ring_is_a_queue(start in prop_oneof![Just(0), Just(u32::MAX - 5), any::<u32>()], steps in prop::collection::vec(step(), 0..200)) {
-            let mut memory = Memory::new(start);
+            let memory = Memory::new(start);
             let mut producer = ProducerRing::over(memory.parts());
             let mut consumer = ConsumerRing::over(memory.parts());
             let (mut pushed, mut published) = (VecDeque::new(), VecDeque::new());
@@ -316,7 +317,7 @@ mod tests {
 
     #[test]
     fn an_index_that_cannot_be_is_an_empty_or_a_full_ring() {
-        let mut memory = Memory::new(0);
+        let memory = Memory::new(0);
         let mut consumer = ConsumerRing::over(memory.parts());
         memory.words[0].store(SIZE + 1, Ordering::Relaxed);
         assert_eq!(consumer.pop(), None);
@@ -325,7 +326,7 @@ mod tests {
         memory.words[0].store(SIZE, Ordering::Relaxed);
         assert_eq!(consumer.pop(), Some(0), "as soon as it is sane again, the ring goes on");
 
-        let mut memory = Memory::new(0);
+        let memory = Memory::new(0);
         let mut producer = ProducerRing::over(memory.parts());
         memory.words[1].store(7, Ordering::Relaxed); // The kernel claims to have read what was never there.
         producer.tail = 7;
@@ -334,7 +335,7 @@ mod tests {
 
     #[test]
     fn the_flag_of_a_sleeping_kernel_is_seen() {
-        let mut memory = Memory::new(0);
+        let memory = Memory::new(0);
         let ring = ProducerRing::over(memory.parts());
         assert!(!ring.needs_wakeup());
         memory.words[2].store(libc::XDP_RING_NEED_WAKEUP, Ordering::Relaxed);
