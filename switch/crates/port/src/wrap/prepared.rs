@@ -1,8 +1,8 @@
 //! Keeps the interface of a port prepared, around a backend that only knows its own sockets.
 //!
 //! Offloads go off when the port opens and on again when it closes ([`prepare`](crate::netdev::prepare)); an interface that has gone and
-//! come back is prepared anew. Frames from a local stack, at the other end of a veth, get their checksums completed on the way in, whole frames
-//! in one buffer only: longer ones are sums of their sender already.
+//! come back is prepared anew. Frames from a local stack, at the other end of a veth, are padded to the least length and get their checksums
+//! completed on the way in: those in one buffer, that is; the checksum of a chained one stays as it is.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ use crate::netdev::{Netdev, OpenInterfaceError};
 use crate::open::OpenError;
 use crate::packet::Burst;
 
+/// The shortest frame a card sends, without FCS (IEEE 802.3 §4.2.8).
+const FRAME_LEN_MIN: usize = 60;
 /// The interface is looked at so often even if nobody tells of a change.
 const LOOK_PERIOD: Nanos = Nanos::from_millis(1000);
 
@@ -52,6 +54,8 @@ impl RxQueue for CompletingRx {
         let count = self.inner.rx_burst(now, pool, burst, max);
         if count > 0 && self.local.load(Ordering::Relaxed) {
             for packet in &mut burst[before..] {
+                // No card has padded what a local stack has sent: an ARP request has 42 bytes. Received buffers have room.
+                pool.pad_to(packet, FRAME_LEN_MIN);
                 if !packet.is_chained()
                     && let Some(frame) = pool.bytes_mut(packet)
                 {
