@@ -389,8 +389,11 @@ impl Stream {
     /// Frame `n`, without FCS.
     fn frame(&self, n: usize) -> Vec<u8> {
         let len = self.sizes.lens()[n % self.sizes.lens().len()];
-        let mac =
-            |values: &Values<MacAddr>| MacAddr::from_raw(values.first.raw().wrapping_add(u64::from(values.offset(n))) & 0xffff_ffff_ffff).0;
+        let mac = |values: &Values<MacAddr>| {
+            let [a, b, c, d, e, f] = values.first.0;
+            let number = u64::from_be_bytes([0, 0, a, b, c, d, e, f]).wrapping_add(u64::from(values.offset(n))).to_be_bytes();
+            [number[2], number[3], number[4], number[5], number[6], number[7]]
+        };
         let ip = |values: &Values<Ipv4Addr>| Ipv4Addr::from_bits(values.first.to_bits().wrapping_add(values.offset(n)));
         let number = |values: &Values<u16>| values.first.wrapping_add(values.offset(n) as u16);
         let mut frame = Vec::with_capacity(len);
@@ -468,7 +471,7 @@ mod tests {
             ("[[stream]]\nsrc_mac = \"zz\"\n", "src_mac"),
             ("pps = 1\nmbps = 1\n[[stream]]\n", "expected one speed only"),
             ("percent = 101\n[[stream]]\n", "no more than 100 %"),
-            ("pps = -1\n[[stream]]\n", "line 1"),
+            ("pps = -1\n[[stream]]\n", "-1: expected a number such as"),
             ("burst = 3\n[[stream]]\n", "together with pps"),
             ("[[stream]\n", "line 1"),
         ] {

@@ -270,7 +270,7 @@ mod tests {
             ("pcap:", "needs to know which"),
             ("pcap:a,b", "`b` is not an option"),
             ("pcap:a,uot=b", "perhaps `out`"),
-            ("memory:", "cannot be opened"),
+            ("memory:", "both their ends belong to the program"),
             ("pcap:/nowhere/at/all", "No such file"),
         ] {
             assert!(fails(&[spec]).contains(says), "{spec}: {}", fails(&[spec]));
