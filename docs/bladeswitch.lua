@@ -3,7 +3,7 @@
 --   tshark -X lua_script:docs/bladeswitch.lua -r capture.pcapng -V
 --   Wireshark: copy it to the personal Lua plugins folder (Help, About Wireshark, Folders).
 --
--- Decodes every field and the bodies of Notice and Advertise, hands the body of a Data message to the dissector of its
+-- Decodes every field and the bodies of Notice, Advertise and the control messages, hands the body of a Data message to the dissector of its
 -- inner EtherType, and marks with expert information what the switch drops as message-malformed (errors) and what a
 -- sender should not send (warnings). `bladeswitch.final.mac == 02:00:00:00:00:02` and the like work as filters.
 
@@ -14,7 +14,18 @@ local HEADER_LEN = 24
 local DEPTH_MAX = 4
 
 local DATA, NOTICE, ADVERTISE, IDENTITY_REQUEST = 0, 1, 2, 3
-local TYPES = { [DATA] = "Data", [NOTICE] = "Notice", [ADVERTISE] = "Advertise", [IDENTITY_REQUEST] = "IdentityRequest" }
+local HELLO, SET_MODE, EXECUTE, LISTEN, PROVISION, ACK = 16, 17, 18, 19, 20, 21
+local TYPES = {
+    [DATA] = "Data", [NOTICE] = "Notice", [ADVERTISE] = "Advertise", [IDENTITY_REQUEST] = "IdentityRequest", [HELLO] = "Hello",
+    [SET_MODE] = "SetMode", [EXECUTE] = "Execute", [LISTEN] = "Listen", [PROVISION] = "Provision", [ACK] = "Ack",
+}
+-- Types from here on are control messages, known or not.
+local FIRST_CONTROL = 16
+local CONTROL_VERSION = 1
+local CONTROL_HEAD_LEN = 12
+local SEALED = 0x01
+local SEAL_LEN = 40
+local STATUS = { [0] = "done", [1] = "accepted", [2] = "unsupported", [3] = "failed", [4] = "refused" }
 
 local MAC, IPV4, IPV6 = 1, 2, 3
 local KINDS = { [MAC] = "MAC", [IPV4] = "IPv4", [IPV6] = "IPv6" }
@@ -57,13 +68,39 @@ local f = {
     ips = ProtoField.uint8("bladeswitch.advertise.ips", "Number of IPs"),
     ip_kind = ProtoField.uint8("bladeswitch.advertise.kind", "Kind of address", base.DEC, KINDS),
     rest = ProtoField.bytes("bladeswitch.rest", "Octets of a later version"),
+    control_version = ProtoField.uint8("bladeswitch.control.version", "Version of control messages"),
+    control_flags = ProtoField.uint8("bladeswitch.control.flags", "Control flags", base.HEX),
+    sealed = ProtoField.bool("bladeswitch.control.sealed", "Sealed", 8, nil, SEALED),
+    reserved = ProtoField.bytes("bladeswitch.control.reserved", "Reserved"),
+    session = ProtoField.uint32("bladeswitch.control.session", "Session", base.HEX),
+    transaction = ProtoField.uint32("bladeswitch.control.transaction", "Transaction"),
+    counter = ProtoField.uint64("bladeswitch.control.counter", "Counter of the seal"),
+    code = ProtoField.bytes("bladeswitch.control.code", "Code of the seal (HMAC-SHA-256)"),
+    hello_slot = ProtoField.uint16("bladeswitch.hello.slot", "Slot"),
+    interval = ProtoField.uint32("bladeswitch.hello.interval", "Interval (ms)"),
+    rate = ProtoField.uint64("bladeswitch.hello.rate", "Rate (bit/s)"),
+    hello_macs = ProtoField.uint8("bladeswitch.hello.macs", "Number of MACs"),
+    hello_ips = ProtoField.uint8("bladeswitch.hello.ips", "Number of IPs"),
+    hello_functions = ProtoField.uint8("bladeswitch.hello.functions", "Number of functions"),
+    hello_kind = ProtoField.uint8("bladeswitch.hello.kind", "Kind of address", base.DEC, KINDS),
+    hello_function = ProtoField.string("bladeswitch.hello.function", "Function"),
+    mode = ProtoField.string("bladeswitch.set_mode.mode", "Mode"),
+    execute = ProtoField.string("bladeswitch.execute.function", "Function"),
+    timeslot = ProtoField.uint16("bladeswitch.listen.timeslot", "Timeslot"),
+    parameters = ProtoField.uint8("bladeswitch.provision.count", "Number of parameters"),
+    parameter = ProtoField.string("bladeswitch.provision.name", "Parameter"),
+    value = ProtoField.string("bladeswitch.provision.value", "Value"),
+    acked = ProtoField.uint8("bladeswitch.ack.type", "Acknowledged type", base.DEC, TYPES),
+    status = ProtoField.uint8("bladeswitch.ack.status", "Status", base.DEC, STATUS),
+    ack_text = ProtoField.string("bladeswitch.ack.text", "Text"),
 }
 local final_fields = address_fields("final.", "Final destination")
 local notice_fields = address_fields("notice.final.", "Offending final destination")
 local advertise_fields = address_fields("advertise.", "Address")
+local hello_fields = address_fields("hello.", "Address")
 
 local fields = {}
-for _, group in ipairs({ f, final_fields, notice_fields, advertise_fields }) do
+for _, group in ipairs({ f, final_fields, notice_fields, advertise_fields, hello_fields }) do
     for _, field in pairs(group) do
         fields[#fields + 1] = field
     end
@@ -84,6 +121,13 @@ local e = {
     unused = ProtoExpert.new("bladeswitch.unused.set", "Unused octets are sent as 0", expert.group.PROTOCOL, expert.severity.WARN),
     request = ProtoExpert.new("bladeswitch.request.body", "An IdentityRequest has no body", expert.group.PROTOCOL, expert.severity.WARN),
     inner = ProtoExpert.new("bladeswitch.inner.set", "Only Data has an inner EtherType", expert.group.PROTOCOL, expert.severity.WARN),
+    control_type = ProtoExpert.new("bladeswitch.control.type.unknown", "Unknown type of control message",
+        expert.group.UNDECODED, expert.severity.NOTE),
+    control_version = ProtoExpert.new("bladeswitch.control.version.unknown", "Unknown version: its receiver ignores the body",
+        expert.group.MALFORMED, expert.severity.WARN),
+    cut = ProtoExpert.new("bladeswitch.control.short", "The control message ends within a field: its receiver ignores it",
+        expert.group.MALFORMED, expert.severity.WARN),
+    name = ProtoExpert.new("bladeswitch.control.name", "No name: 1 to 32 visible ASCII characters", expert.group.MALFORMED, expert.severity.WARN),
     unsent = ProtoExpert.new("bladeswitch.unsent", "Notice: the switch dropped a message", expert.group.RESPONSE_CODE, expert.severity.NOTE),
 }
 local experts = {}
@@ -125,7 +169,7 @@ end
 local function add_kind(tree, field, octet)
     local kind = octet:uint()
     local item = tree:add(field, octet)
-    if not KINDS[kind] or (field == f.ip_kind and kind == MAC) then
+    if not KINDS[kind] or ((field == f.ip_kind or field == f.hello_kind) and kind == MAC) then
         item:add_proto_expert_info(e.kind)
     end
     return kind
@@ -197,6 +241,141 @@ local function dissect_advertise(body, pinfo, tree)
     end
 end
 
+-- The content of a control message, by type. `take(len)` gives the next octets, or nil when they are not there.
+local function text(tree, take, field)
+    local len = take(1)
+    if not len then return nil end
+    if len:uint() == 0 then
+        tree:add(field, len, "")
+        return ""
+    end
+    local octets = take(len:uint())
+    if not octets then return nil end
+    tree:add(field, octets, octets:string(ENC_UTF_8))
+    return octets:string(ENC_UTF_8)
+end
+
+local function name(tree, take, field)
+    local word = text(tree, take, field)
+    if word and (#word < 1 or #word > 32 or word:find("[^\33-\126]")) then
+        tree:add_proto_expert_info(e.name)
+    end
+    return word
+end
+
+local control_content = {
+    [HELLO] = function(tree, take)
+        local head = take(17)
+        if not head then return end
+        tree:add(f.hello_slot, head(0, 2))
+        tree:add(f.interval, head(2, 4))
+        tree:add(f.rate, head(6, 8))
+        tree:add(f.hello_macs, head(14, 1))
+        tree:add(f.hello_ips, head(15, 1))
+        tree:add(f.hello_functions, head(16, 1))
+        for _ = 1, head(14, 1):uint() do
+            local mac = take(6)
+            if not mac then return end
+            tree:add(hello_fields[MAC], mac)
+        end
+        for _ = 1, head(15, 1):uint() do
+            local ip = take(17)
+            if not ip then return end
+            add_address(tree, hello_fields, add_kind(tree, f.hello_kind, ip(0, 1)), ip(1, 16))
+        end
+        for _ = 1, head(16, 1):uint() do
+            if not name(tree, take, f.hello_function) then return end
+        end
+        return string.format("slot %d", head(0, 2):uint())
+    end,
+    [SET_MODE] = function(tree, take) return name(tree, take, f.mode) end,
+    [EXECUTE] = function(tree, take) return name(tree, take, f.execute) end,
+    [LISTEN] = function(tree, take)
+        local timeslot = take(2)
+        if not timeslot then return end
+        tree:add(f.timeslot, timeslot)
+        return tostring(timeslot:uint())
+    end,
+    [PROVISION] = function(tree, take)
+        local count = take(1)
+        if not count then return end
+        tree:add(f.parameters, count)
+        for _ = 1, count:uint() do
+            if not (name(tree, take, f.parameter) and text(tree, take, f.value)) then return end
+        end
+        return count:uint() .. " parameters"
+    end,
+    [ACK] = function(tree, take)
+        local head = take(2)
+        if not head then return end
+        tree:add(f.acked, head(0, 1))
+        tree:add(f.status, head(1, 1))
+        if not text(tree, take, f.ack_text) then return end
+        local acked, status = head(0, 1):uint(), head(1, 1):uint()
+        return string.format("%s, %s", TYPES[acked] or "type " .. acked, STATUS[status] or "status " .. status)
+    end,
+}
+
+local function dissect_control(body, type, pinfo, tree)
+    if body:len() < CONTROL_HEAD_LEN then
+        tree:add_proto_expert_info(e.cut)
+        return
+    end
+    local version = tree:add(f.control_version, body(0, 1))
+    if body(0, 1):uint() ~= CONTROL_VERSION then
+        version:add_proto_expert_info(e.control_version)
+        return
+    end
+    local flags = body(1, 1):uint()
+    local flags_item = tree:add(f.control_flags, body(1, 1))
+    flags_item:add(f.sealed, body(1, 1))
+    if flags > SEALED then
+        flags_item:add_proto_expert_info(e.flags)
+    end
+    local reserved = tree:add(f.reserved, body(2, 2))
+    if body(2, 2):uint() ~= 0 then
+        reserved:add_proto_expert_info(e.unused)
+    else
+        reserved:set_hidden(true)
+    end
+    tree:add(f.session, body(4, 4))
+    tree:add(f.transaction, body(8, 4))
+    pinfo.cols.info:append(string.format(", transaction %d", body(8, 4):uint()))
+    local content_end = body:len()
+    if flags % 2 == SEALED then
+        content_end = content_end - SEAL_LEN
+        if content_end < CONTROL_HEAD_LEN then
+            tree:add_proto_expert_info(e.cut)
+            return
+        end
+    end
+    local offset = CONTROL_HEAD_LEN
+    local function take(len)
+        if offset + len > content_end then
+            tree:add_proto_expert_info(e.cut)
+            return nil
+        end
+        offset = offset + len
+        return body(offset - len, len)
+    end
+    local content = control_content[type]
+    if content then
+        local said = content(tree, take)
+        if said then
+            pinfo.cols.info:append(": " .. said)
+            if offset < content_end then
+                tree:add(f.rest, body(offset, content_end - offset))
+            end
+        end
+    elseif offset < content_end then
+        tree:add(f.body, body(offset, content_end - offset))
+    end
+    if content_end < body:len() then
+        tree:add(f.counter, body(content_end, 8))
+        tree:add(f.code, body(content_end + 8, 32))
+    end
+end
+
 -- Hands the body to the dissector of its EtherType; `root` is the tree of the frame.
 local function dissect_data(body, inner, pinfo, tree, root)
     local depth = tonumber(pinfo.private["bladeswitch_depth"] or "0") + 1
@@ -223,6 +402,8 @@ local function dissect_body(body, type, inner, pinfo, tree, root)
         dissect_notice(body, pinfo, tree)
     elseif type == ADVERTISE then
         dissect_advertise(body, pinfo, tree)
+    elseif type >= FIRST_CONTROL then
+        dissect_control(body, type, pinfo, tree)
     else
         local item = tree:add(f.body, body)
         if type == IDENTITY_REQUEST then
@@ -259,7 +440,7 @@ function proto.dissector(tvb, pinfo, root)
     local type_name = TYPES[type] or "Type " .. type
     local type_item = tree:add(f.type, tvb(1, 1))
     if not TYPES[type] then
-        type_item:add_proto_expert_info(e.type)
+        type_item:add_proto_expert_info(type < FIRST_CONTROL and e.type or e.control_type)
     end
     local kind = add_kind(tree, f.kind, tvb(2, 1))
     local flags_item = tree:add(f.flags, tvb(3, 1))
@@ -267,7 +448,7 @@ function proto.dissector(tvb, pinfo, root)
         flags_item:add_proto_expert_info(e.flags)
     end
     local inner_item = tree:add(f.inner, tvb(4, 2))
-    if inner ~= 0 and type > DATA and type <= IDENTITY_REQUEST then
+    if inner ~= 0 and type > DATA and TYPES[type] then
         inner_item:add_proto_expert_info(e.inner)
     end
     local body_len = tvb(6, 2):uint()

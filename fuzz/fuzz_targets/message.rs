@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use wire::ethernet::Frame;
-use wire::message::{Header, MAX_BODY_LEN, Message, Notice, decode_advertise, encode_advertise};
+use wire::message::{ControlMessage, Header, MAX_BODY_LEN, Message, Notice, Seal, decode_advertise, encode_advertise};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(header) = Header::parse(bytes) {
@@ -17,6 +17,15 @@ fuzz_target!(|bytes: &[u8]| {
     }
     if let Ok(notice) = Notice::decode(bytes) {
         assert_eq!(Notice::decode(&notice.encode()), Ok(notice));
+    }
+    // The first octet is the type, the others are the body of a control message.
+    if let [number, body @ ..] = bytes
+        && let Ok(message) = ControlMessage::decode((*number).into(), body)
+    {
+        let counter = Seal::of(body).map(|seal| seal.counter);
+        let again = message.encode(counter);
+        assert_eq!(Seal::of(&again).map(|seal| seal.counter), counter);
+        assert_eq!(ControlMessage::decode((*number).into(), &again), Ok(message));
     }
     // Lists that fit into one body come back as they were; longer ones are spread over several.
     if let Ok(identities) = decode_advertise(bytes)

@@ -20,6 +20,11 @@ fn main() -> ExitCode {
         Command::Show(args) => cli::show::show(&args),
         Command::Flush(args) => cli::show::flush(&args),
         Command::Lab(args) => cli::lab::lab(args),
+        Command::Blades(args) => cli::blades::blades(&args),
+        Command::SetMode(args) => cli::blades::set_mode(args),
+        Command::Execute(args) => cli::blades::execute(args),
+        Command::Listen(args) => cli::blades::listen(args),
+        Command::Provision(args) => cli::blades::provision(args),
     };
     done.unwrap_or_else(|failure| failure.report())
 }

@@ -14,7 +14,7 @@ use port::PortId;
 use port::capture::{CaptureWriter, FrameNotes};
 use wire::MacAddr;
 use wire::ethernet::EtherType;
-use wire::message::{Final, Message, MessageType};
+use wire::message::{Ack, AckStatus, Control, ControlMessage, Final, Hello, Message, MessageType, Name};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/bladeswitch.lua");
 
@@ -177,6 +177,67 @@ fn messages_of_the_switch() {
         assert_eq!(fields(&[sent[0].1.clone()], &names), [row]);
     }
     end(stage);
+}
+
+/// Every control message: what was put in, and the seal told from the content.
+#[test]
+fn control_messages() {
+    if !has_tshark() {
+        return;
+    }
+    let name = |text: &str| Name::new(text).unwrap();
+    let frame = |transaction: u32, control: Control, counter: Option<u64>| {
+        let message_type = control.message_type();
+        typed(SWITCH, blade(1), SWITCH, message_type, &ControlMessage { session: 0xabc, transaction, control }.encode(counter))
+    };
+    let hello = Hello {
+        slot: 3,
+        interval_ms: 1000,
+        rate_bps: 2_500_000_000,
+        macs: vec![blade(3), blade(4)],
+        ips: vec![ip(3).into(), ip6(3).into()],
+        functions: vec![name("web"), name("mail")],
+    };
+    let ack = Ack { acked: MessageType::Execute, status: AckStatus::Failed, text: "disk is full".to_owned() };
+    let sent = [
+        frame(1, Control::Hello(hello), None),
+        frame(2, Control::SetMode(name("maintenance")), Some(77)),
+        frame(3, Control::Execute(name("fsck")), None),
+        frame(4, Control::Listen(513), None),
+        frame(5, Control::Provision(vec![(name("mtu"), "9000".to_owned()), (name("motd"), "grüße".to_owned())]), Some(u64::MAX)),
+        frame(6, Control::Ack(ack), None),
+    ];
+    let row = |frame: usize, names: &[&str]| fields(&sent[frame..=frame], names).swap_remove(0);
+    let head = ["bladeswitch.type", "bladeswitch.control.version", "bladeswitch.control.session", "bladeswitch.control.transaction"];
+    for (frame, number) in (16..).enumerate().take(sent.len()) {
+        assert_eq!(row(frame, &head), [number.to_string(), "1".to_owned(), "0x00000abc".to_owned(), (frame + 1).to_string()]);
+    }
+    let names = ["slot", "interval", "rate", "macs", "ips", "functions", "mac", "ipv4", "ipv6", "function"];
+    let names: Vec<String> = names.iter().map(|name| format!("bladeswitch.hello.{name}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let macs = format!("{},{}", blade(3), blade(4));
+    assert_eq!(row(0, &names), ["3", "1000", "2500000000", "2", "2", "2", &macs, "198.18.0.3", "2001:db8::3", "web,mail"]);
+    let seal = ["bladeswitch.control.counter", "bladeswitch.control.code"];
+    assert_eq!(row(1, &["bladeswitch.set_mode.mode"]), ["maintenance"]);
+    assert_eq!(row(1, &seal), ["77".to_owned(), "0".repeat(64)]);
+    assert_eq!(row(2, &["bladeswitch.execute.function", seal[0]]), ["fsck", ""]);
+    assert_eq!(row(3, &["bladeswitch.listen.timeslot"]), ["513"]);
+    let names = ["bladeswitch.provision.count", "bladeswitch.provision.name", "bladeswitch.provision.value", seal[0]];
+    assert_eq!(row(4, &names), ["2", "mtu,motd", "9000,grüße", "18446744073709551615"]);
+    let names = ["bladeswitch.ack.type", "bladeswitch.ack.status", "bladeswitch.ack.text"];
+    assert_eq!(row(5, &names), ["18", "3", "disk is full"]);
+    assert_eq!(tshark(&sent, &["-Y", "_ws.expert"]), "", "nothing in them is remarkable");
+
+    // Cut off within the content, a name with a space, another version, a type of a later version.
+    let mode = |body: &[u8]| typed(SWITCH, blade(1), SWITCH, MessageType::SetMode, body);
+    let remarkable = [
+        mode(&[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 9, b'x']),
+        mode(&[1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, b'x']),
+        mode(&[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 3, b'a', b' ', b'b']),
+        mode(&[2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, b'x']),
+        typed(SWITCH, blade(1), SWITCH, MessageType::Unknown(99), &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, b'x']),
+    ];
+    assert_eq!(tshark(&remarkable, &["-Y", "_ws.expert"]).lines().count(), remarkable.len());
 }
 
 /// What the switch drops as `message-malformed` Wireshark marks as an error, and nothing else.

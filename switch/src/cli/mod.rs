@@ -5,6 +5,7 @@
 //!
 //! Results go to stdout in one piece, everything else to stderr. A reader that has gone away ends nothing but the output.
 
+pub mod blades;
 pub mod check;
 pub mod client;
 pub mod explain;
@@ -54,6 +55,16 @@ pub enum Command {
     Flush(show::FlushArgs),
     /// A chassis of network namespaces on this machine, with the switch running on it
     Lab(lab::Args),
+    /// Show the blades whose agents have said hello
+    Blades(blades::Args),
+    /// Have blades enter a mode
+    SetMode(blades::SetModeArgs),
+    /// Have blades execute a function
+    Execute(blades::ExecuteArgs),
+    /// Have blades listen to a timeslot
+    Listen(blades::ListenArgs),
+    /// Have blades work with parameters
+    Provision(blades::ProvisionArgs),
 }
 
 /// How a command ends that can end well.

@@ -4,10 +4,11 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bladeswitch::{Running, assembly, privileges};
 use control::config::{Config, Idle, PortKind};
+use control::seal::Sealer;
 use control::{api, show};
 use port::clock::TscClock;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -54,9 +55,13 @@ pub fn run(args: &Args) -> Done {
     let mempool = assembly::mempool(&config).map_err(|error| Failure::other(format!("packet pool: {error}")))?;
     let (ports, far_ends) = assembly::open_ports(&config, &mempool, args.force_default_route).map_err(Failure::input)?;
 
+    // Above all that any earlier start has used: the time of day.
+    let counter = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    let sealer = config.agents.key_file.as_deref().map(|path| Sealer::load(path, counter)).transpose().map_err(Failure::input)?;
     // Before any worker starts: threads have the capabilities of the one that started them.
     let kept = privileges::drop_all_but_needed(&ports).map_err(Failure::other)?;
-    let switch = assembly::build(&config, ports, &mempool, seed());
+    let mut switch = assembly::build(&config, ports, &mempool, seed());
+    switch.control.begin_agents(seed() as u32, sealer);
     let shown = show::ports(&switch.control);
     let started = switch.start(&config.switch.cores, config.switch.idle, TscClock::new());
     let mut running = started.map_err(|error| Failure::other(format!("threads: {error}")))?;

@@ -13,7 +13,7 @@ use super::table::{age, count, or_dash, table, tenths};
 use super::{Done, Failure, client, print};
 
 /// Where `show` looks unless it is told.
-const DEFAULT_SOCKET: &str = "/run/bladeswitch.sock";
+pub(super) const DEFAULT_SOCKET: &str = "/run/bladeswitch.sock";
 /// Names a table cell lists before it counts.
 const LISTED_MAX: usize = 8;
 
@@ -235,9 +235,19 @@ fn identities(shown: &show::Identities) -> String {
         return "nothing is known of any blade\n".to_owned();
     }
     let row = |identity: &show::Identity| {
-        vec![identity.slot.to_string(), or_dash(identity.port.clone()), list(&identity.macs), list(&identity.ips)]
+        let mut sources: Vec<&str> = identity.sources.iter().map(|address| address.source.as_str()).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        let silent = if identity.silent { ", silent" } else { "" };
+        vec![
+            identity.slot.to_string(),
+            or_dash(identity.port.clone()),
+            list(&identity.macs),
+            list(&identity.ips),
+            format!("{}{silent}", sources.join(", ")),
+        ]
     };
-    table(&[">slot", "port", "addresses", "IP addresses"], shown.identities.iter().map(row))
+    table(&[">slot", "port", "addresses", "IP addresses", "from"], shown.identities.iter().map(row))
 }
 
 fn vlans(shown: &show::Vlans) -> String {

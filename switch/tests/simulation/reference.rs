@@ -196,6 +196,9 @@ impl Reference {
         }
         let bridged = |dst: Mac| [&dst[..], &bytes[6..]].concat();
         let mut fate = match (dst == OWN, ethertype) {
+            (false, 0x88b5) if is_group(dst) && self.site.message && read_message(payload).is_ok_and(|(_, kind)| is_refused(kind)) => {
+                drop("control-refused")
+            }
             (false, 0x88b5) if is_group(dst) && self.site.message && read_message(payload).is_ok_and(|(_, kind)| kind == 3) => {
                 punt = Some(Punt { copy: true, vid, src, says: Punted::Message });
                 self.deliver(port, bridged(dst), vid, tag)
@@ -204,6 +207,7 @@ impl Reference {
             (true, 0x88b5) if !self.site.message => drop("lane-off"),
             (true, 0x88b5) => match read_message(payload) {
                 Err(reason) => drop(reason),
+                Ok((_, kind)) if is_refused(kind) => drop("control-refused"),
                 Ok((to, kind)) => match self.whom(to, vid) {
                     Some(mac) if is_link_local(mac) => drop("link-local"),
                     Some(OWN) => Fate { punt: Some(Punt { copy: false, vid, src, says: Punted::Message }), ..Fate::default() },
@@ -391,6 +395,11 @@ fn read_message(payload: &[u8]) -> Result<(Address, u8), &'static str> {
     } else {
         Ok((to.ok_or("message-malformed")?, payload[1]))
     }
+}
+
+/// Is this type a control message that a blade may not send? It may say hello (16) and acknowledge (21).
+fn is_refused(kind: u8) -> bool {
+    kind > 16 && kind != 21
 }
 
 /// The destination of an IP packet; the unspecified address, which nobody has, if it is none.

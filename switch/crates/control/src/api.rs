@@ -31,6 +31,10 @@ use wire::Vid;
 use crate::plane::Control;
 use crate::{metrics, show};
 
+mod blades;
+
+pub use blades::Request as CommandRequest;
+
 /// The longest request body, in bytes.
 pub const BODY_LEN_MAX: usize = 64 << 10;
 /// How long the workers have to show their FDB.
@@ -40,12 +44,15 @@ const FDB_POLL: Duration = Duration::from_millis(1);
 /// How long open requests have when the server ends.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// What there is.
-const PATHS: [&str; 11] = [
+const PATHS: [&str; 14] = [
     "GET /v1/ports",
     "GET /v1/fdb",
     "POST /v1/fdb/flush",
     "GET /v1/neighbors",
     "GET /v1/identities",
+    "GET /v1/blades",
+    "POST /v1/blades/command",
+    "GET /v1/blades/command/{transaction}",
     "GET /v1/vlans",
     "GET /v1/drops",
     "GET /v1/ledger",
@@ -208,6 +215,9 @@ fn router(control: Arc<Mutex<Control>>) -> Router {
         .route("/v1/fdb/flush", post(flush_fdb))
         .route("/v1/neighbors", get(|State(api): State<Api>| async move { Json(show::neighbors(&api.control())) }))
         .route("/v1/identities", get(|State(api): State<Api>| async move { Json(show::identities(&api.control())) }))
+        .route("/v1/blades", get(|State(api): State<Api>| async move { Json(show::blades(&api.control())) }))
+        .route("/v1/blades/command", post(blades::command))
+        .route("/v1/blades/command/{transaction}", get(blades::progress))
         .route("/v1/vlans", get(|State(api): State<Api>| async move { Json(show::vlans(&api.control())) }))
         .route("/v1/drops", get(|State(api): State<Api>| async move { Json(show::drops(&api.control())) }))
         .route("/v1/ledger", get(|State(api): State<Api>| async move { Json(show::ledger(&api.control())) }))
@@ -290,11 +300,16 @@ struct Flushed {
     flushed: String,
 }
 
-async fn flush_fdb(State(api): State<Api>, body: Result<Bytes, BytesRejection>) -> Result<Json<Flushed>, Failure> {
-    let body = body.map_err(|error| match error.status() {
+/// The body of a request, or why there is none.
+fn body_of(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Failure> {
+    body.map_err(|error| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Failure::new(error.status(), format!("the body is longer than {BODY_LEN_MAX} bytes")),
         status => Failure::new(status, error.body_text()),
-    })?;
+    })
+}
+
+async fn flush_fdb(State(api): State<Api>, body: Result<Bytes, BytesRejection>) -> Result<Json<Flushed>, Failure> {
+    let body = body_of(body)?;
     let Flush { port, vlan } = match body.trim_ascii() {
         [] => Flush::default(),
         json => serde_json::from_slice(json).map_err(|error| {

@@ -1,25 +1,64 @@
 //! Identities: which MAC and IP addresses the blade in each slot has.
 //!
-//! Known from the configuration and from what ARP and neighbour discovery tell of the port a blade is on; advertised to the
-//! other blades when they change and on request (paragraphs 10, 25, 60). Left for later: DHCP and hello messages as sources.
+//! Known from the configuration, from what blades say of themselves in their hellos, and from what ARP and neighbour discovery tell
+//! of the port a blade is on; advertised to the other blades when they change and on request (paragraphs 10, 25, 60). Of an address
+//! that is known from several sources the first of these counts. Left for later: DHCP as a source.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wire::MacAddr;
 use wire::message::{Identity, encode_advertise};
 
+use crate::agents::Agents;
 use crate::config::{Config, Role};
 use crate::neighbor::NeighborTable;
+
+/// Where an address of a blade is known from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The configuration.
+    Config,
+    /// The blade's own hello.
+    Hello,
+    /// ARP.
+    Arp,
+    /// Neighbour discovery.
+    Nd,
+}
+
+impl Source {
+    /// The word in tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Source::Config => "config",
+            Source::Hello => "hello",
+            Source::Arp => "ARP",
+            Source::Nd => "ND",
+        }
+    }
+}
 
 /// What is known of one blade.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct BladeIdentity {
-    /// MAC addresses.
-    pub macs: BTreeSet<MacAddr>,
-    /// IP addresses.
-    pub ips: BTreeSet<IpAddr>,
+    /// MAC addresses, and where from.
+    pub macs: BTreeMap<MacAddr, Source>,
+    /// IP addresses, and where from.
+    pub ips: BTreeMap<IpAddr, Source>,
+}
+
+impl BladeIdentity {
+    fn has_all_of(&self, other: &BladeIdentity) -> bool {
+        other.macs.keys().all(|mac| self.macs.contains_key(mac)) && other.ips.keys().all(|ip| self.ips.contains_key(ip))
+    }
+
+    /// The same addresses, wherever they are known from.
+    fn is_like(&self, other: &BladeIdentity) -> bool {
+        self.has_all_of(other) && other.has_all_of(self)
+    }
 }
 
 /// The identities of all blades, by slot.
@@ -38,29 +77,52 @@ impl Identities {
             if let Role::Blade { slot, macs, ips } = &port.role
                 && !(macs.is_empty() && ips.is_empty())
             {
-                blades.insert(*slot, BladeIdentity { macs: macs.iter().copied().collect(), ips: ips.iter().copied().collect() });
+                let identity = BladeIdentity {
+                    macs: macs.iter().map(|&mac| (mac, Source::Config)).collect(),
+                    ips: ips.iter().map(|&ip| (ip, Source::Config)).collect(),
+                };
+                blades.insert(*slot, identity);
             }
         }
         Identities { blades, forget: BTreeSet::new() }
     }
 
-    /// Works them out anew; `true` if anything changed.
-    pub fn update(&mut self, config: &Config, neighbors: &NeighborTable) -> bool {
+    /// Works them out anew; `true` if there is anything to tell the blades.
+    pub fn update(&mut self, config: &Config, agents: &Agents, neighbors: &NeighborTable) -> bool {
         let mut blades = Identities::from_config(config).blades;
+        for (slot, agent) in agents.blades() {
+            let blade = blades.entry(slot).or_default();
+            for &mac in agent.hello.macs.iter().filter(|&&mac| is_station(mac, config)).chain([&agent.mac]) {
+                blade.macs.entry(mac).or_insert(Source::Hello);
+            }
+            for &ip in agent.hello.ips.iter().filter(|&&ip| is_host(ip)) {
+                blade.ips.entry(ip).or_insert(Source::Hello);
+            }
+        }
         for (_, ip, neighbor) in neighbors.iter() {
             if let Some(port) = neighbor.port
                 && let Role::Blade { slot, .. } = config.ports[port.index()].role
             {
                 let blade = blades.entry(slot).or_default();
-                blade.ips.insert(ip);
-                blade.macs.insert(neighbor.mac);
+                let source = if neighbor.seen.is_none() {
+                    Source::Config
+                } else if ip.is_ipv4() {
+                    Source::Arp
+                } else {
+                    Source::Nd
+                };
+                blade.ips.entry(ip).or_insert(source);
+                blade.macs.entry(neighbor.mac).or_insert(source);
             }
         }
-        if blades == self.blades {
+        let same = blades.len() == self.blades.len()
+            && blades.iter().all(|(slot, after)| self.blades.get(slot).is_some_and(|before| before.is_like(after)));
+        if same {
+            self.blades = blades; // The sources may be others.
             return false;
         }
         for (slot, before) in &self.blades {
-            let lost = blades.get(slot).is_none_or(|after| !before.macs.is_subset(&after.macs) || !before.ips.is_subset(&after.ips));
+            let lost = blades.get(slot).is_none_or(|after| !after.has_all_of(before));
             if lost {
                 self.forget.insert(*slot);
             }
@@ -74,8 +136,8 @@ impl Identities {
         let forget = self.forget.iter().map(|&slot| Identity { slot, ..Identity::default() });
         let known = self.blades.iter().map(|(&slot, blade)| Identity {
             slot,
-            macs: blade.macs.iter().copied().collect(),
-            ips: blade.ips.iter().copied().collect(),
+            macs: blade.macs.keys().copied().collect(),
+            ips: blade.ips.keys().copied().collect(),
         });
         encode_advertise(&forget.chain(known).collect::<Vec<_>>(), body_len_max)
     }
@@ -89,4 +151,14 @@ impl Identities {
     pub fn is_empty(&self) -> bool {
         self.blades.is_empty()
     }
+}
+
+/// Can a station have this address, other than the switch?
+pub(crate) fn is_station(mac: MacAddr, config: &Config) -> bool {
+    !mac.is_group() && !mac.is_zero() && mac != config.switch.mac
+}
+
+/// Can a host have this address?
+pub(crate) fn is_host(ip: IpAddr) -> bool {
+    !ip.is_unspecified() && !ip.is_multicast() && !ip.is_loopback() && ip != IpAddr::V4(std::net::Ipv4Addr::BROADCAST)
 }

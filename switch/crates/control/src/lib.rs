@@ -4,6 +4,7 @@
 //! [`show`] what it tells people, [`api`] and [`metrics`] how.
 #![forbid(unsafe_code)]
 
+pub mod agents;
 pub mod api;
 pub mod config;
 pub mod identity;
@@ -11,6 +12,7 @@ pub mod metrics;
 pub mod neighbor;
 pub mod plane;
 pub mod rate;
+pub mod seal;
 pub mod show;
 pub mod tables;
 

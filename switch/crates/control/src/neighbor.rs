@@ -97,6 +97,12 @@ impl NeighborTable {
         self.entries.len() != before
     }
 
+    /// `mac` says that it has `ip` no longer; `true` if it was learned to have it.
+    pub fn forget(&mut self, vid: Vid, ip: IpAddr, mac: MacAddr) -> bool {
+        let gone = self.entries.get(&(vid, ip)).is_some_and(|entry| entry.seen.is_some() && entry.mac == mac);
+        gone && self.entries.remove(&(vid, ip)).is_some()
+    }
+
     /// Forgets what was learned behind `port`; `true` if anything was.
     pub fn flush_port(&mut self, port: PortId) -> bool {
         let before = self.entries.len();

@@ -23,11 +23,14 @@ use wire::message::{self, Final, Message, MessageType, Notice, NoticeReason};
 use wire::nd::{NdMessage, NeighborDiscovery};
 use wire::{MacAddr, Tci, Vid};
 
+use crate::agents::Agents;
 use crate::config::{Config, FdbTarget, Role};
 use crate::identity::Identities;
 use crate::neighbor::{Heard, NeighborTable};
 use crate::rate::RateLimit;
 use crate::tables;
+
+mod blades;
 
 /// After a change of identities: how long to wait for further ones before they are advertised.
 const ADVERTISE_DELAY: Nanos = Nanos::from_millis(10);
@@ -95,6 +98,7 @@ pub struct Control {
     pool: PoolCache,
     neighbors: NeighborTable,
     identities: Identities,
+    agents: Agents,
     advertise_at: Option<Nanos>,
     notice_limit: RateLimit,
     move_limit: RateLimit,
@@ -131,6 +135,7 @@ impl Control {
             phases: workers.iter().map(|_| Arc::new(PublishedPhases::new())).collect(),
             links: devices.iter().map(|device| device.link()).collect(),
             pool: mempool.cache(),
+            agents: Agents::new(config.agents.clone(), config.switch.mac),
             advertise_at: (config.identity.advertise && !identities.is_empty()).then_some(Nanos::ZERO),
             config,
             tables,
@@ -177,6 +182,7 @@ impl Control {
             self.stale = true;
             self.identities_changed();
         }
+        done += self.poll_agents();
         if self.stale {
             self.publish();
             done += 1;
@@ -207,7 +213,7 @@ impl Control {
 
     /// When, on a virtual clock, there is something to do that nobody asks for.
     pub fn next_event(&self) -> Option<Nanos> {
-        self.advertise_at
+        self.advertise_at.into_iter().chain(self.agents.poll_timeout()).min()
     }
 
     /// Another reading end of the tables.
@@ -235,7 +241,8 @@ impl Control {
             tracing::info!(port = self.config.ports[index].name, ?link, "link changed");
             if link == LinkState::Down {
                 self.command_all(|| Command::FlushPort(port));
-                if self.neighbors.flush_port(port) {
+                // Both: who was there is there no longer.
+                if self.neighbors.flush_port(port) | self.agents.flush_port(port) {
                     self.identities_changed();
                 }
             }
@@ -304,9 +311,12 @@ impl Control {
         }
     }
 
-    /// A message to the switch itself: the request for identities is the one it knows.
+    /// A message to the switch itself: the request for identities, and control messages.
     fn take_message(&mut self, punted: &Punted, frame: &Frame<'_>) {
         let Ok(message) = Message::parse(frame) else { return };
+        if message.message_type.is_control() {
+            return self.take_control(punted, &message);
+        }
         if message.message_type == MessageType::IdentityRequest && self.config.identity.advertise {
             for body in self.identities.encode(self.body_len_max()) {
                 self.send_message(punted.port, punted.vid, message.source, MessageType::Advertise, &body);
@@ -356,7 +366,7 @@ impl Control {
     }
 
     fn identities_changed(&mut self) {
-        let changed = self.identities.update(&self.config, &self.neighbors);
+        let changed = self.identities.update(&self.config, &self.agents, &self.neighbors);
         if changed && self.config.identity.advertise && self.advertise_at.is_none() {
             self.advertise_at = Some(self.now + ADVERTISE_DELAY);
         }

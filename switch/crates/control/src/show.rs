@@ -18,10 +18,13 @@ use serde::{Deserialize, Serialize};
 use wire::{MacAddr, Vid};
 
 use crate::config::{PortConfig, Role, VlanMode};
+use crate::identity::BladeIdentity;
 use crate::plane::{Control, ControlCounters, Move};
 use crate::tables;
 
+mod blades;
 mod drops;
+pub use blades::{Blade, BladeProgress, Blades, CommandShown, blades, command};
 pub use drops::{Drops, PortDrop, ReasonDrop, drops, meaning};
 
 /// Reads of the ledger before one is taken that is not confirmed by the next.
@@ -258,6 +261,19 @@ pub struct Identity {
     pub macs: Vec<MacAddr>,
     /// IP addresses.
     pub ips: Vec<IpAddr>,
+    /// Where each of these is known from, MACs first.
+    pub sources: Vec<AddressSource>,
+    /// The blade has said hello once, and has fallen silent.
+    pub silent: bool,
+}
+
+/// An address of a blade and where it is known from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressSource {
+    /// MAC or IP address.
+    pub address: String,
+    /// `config`, `hello`, `ARP` or `ND`.
+    pub source: String,
 }
 
 /// Who is in which slot.
@@ -266,10 +282,18 @@ pub fn identities(control: &Control) -> Identities {
     let identities = control.identities().iter().map(|(slot, blade)| Identity {
         slot,
         port: port_of(slot),
-        macs: blade.macs.iter().copied().collect(),
-        ips: blade.ips.iter().copied().collect(),
+        macs: blade.macs.keys().copied().collect(),
+        ips: blade.ips.keys().copied().collect(),
+        sources: sources(blade),
+        silent: control.agents().blade(slot).is_some_and(|agent| agent.silent),
     });
     Identities { identities: identities.collect() }
+}
+
+fn sources(blade: &BladeIdentity) -> Vec<AddressSource> {
+    let macs = blade.macs.iter().map(|(mac, source)| (mac.to_string(), source));
+    let ips = blade.ips.iter().map(|(ip, source)| (ip.to_string(), source));
+    macs.chain(ips).map(|(address, source)| AddressSource { address, source: source.name().to_owned() }).collect()
 }
 
 /// `show vlans`.

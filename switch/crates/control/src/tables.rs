@@ -48,6 +48,7 @@ pub fn build(config: &Config, links: &[LinkState], neighbors: Neighbors) -> Tabl
             ingress_filter: port.ingress_filter,
             learning: port.learning,
             frame_len_max: config.switch.max_frame,
+            control: port.control,
         })
         .collect();
     Tables {

@@ -7,7 +7,7 @@
 use wire::message::{Final, Header, MessageType};
 use wire::{MacAddr, Vid};
 
-use crate::tables::Tables;
+use crate::tables::{ControlRights, Tables};
 use crate::verdict::DropReason;
 
 /// Whom a message to the switch is for.
@@ -30,12 +30,15 @@ pub enum Whom {
 }
 
 /// Whom a message to the switch is for. `payload` is what follows the EtherType as far as it lies in the first buffer, `len`
-/// its length in all.
+/// its length in all; `rights` are those of the port it came in by.
 #[inline]
-pub fn whom(payload: &[u8], len: usize, vid: Vid, tables: &Tables) -> Whom {
+pub fn whom(payload: &[u8], len: usize, vid: Vid, rights: ControlRights, tables: &Tables) -> Whom {
     let Ok(header) = Header::parse_prefix(payload, len) else {
         return Whom::Nobody(DropReason::MessageMalformed);
     };
+    if !rights.allow(header.message_type) {
+        return Whom::Nobody(DropReason::ControlRefused);
+    }
     match header.final_destination.group_mac() {
         // The switch must not send what it would not forward (IEEE 802.1Q table 8-1).
         Some(group) if group.is_link_local() => return Whom::Nobody(DropReason::LinkLocal),
@@ -54,7 +57,22 @@ pub fn whom(payload: &[u8], len: usize, vid: Vid, tables: &Tables) -> Whom {
     }
 }
 
-/// A broadcast message that the switch itself must see as well.
-pub fn is_for_switch(payload: &[u8], len: usize) -> bool {
-    Header::parse_prefix(payload, len).is_ok_and(|header| header.message_type == MessageType::IdentityRequest)
+/// What becomes of a message to a group address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broadcast {
+    /// It is flooded, as any frame.
+    Flood,
+    /// It is flooded, and the switch itself must see it as well.
+    FloodAndCopy,
+    /// It is a control message that the port it came in by may not send.
+    Refuse,
+}
+
+/// What becomes of a message to a group address; arguments as of [`whom`].
+pub fn broadcast(payload: &[u8], len: usize, rights: ControlRights) -> Broadcast {
+    match Header::parse_prefix(payload, len).map(|header| header.message_type) {
+        Ok(refused) if !rights.allow(refused) => Broadcast::Refuse,
+        Ok(MessageType::IdentityRequest | MessageType::Hello | MessageType::Ack) => Broadcast::FloodAndCopy,
+        Ok(_) | Err(_) => Broadcast::Flood,
+    }
 }

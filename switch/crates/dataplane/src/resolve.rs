@@ -155,7 +155,7 @@ enum Step {
 fn resolve_others(others: u64, burst: &Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
     let mut steps: ArrayVec<(usize, Step), BURST_MAX> = ArrayVec::new();
     for i in bits(others) {
-        let step = whom(i, burst, notes, context);
+        let step = whom(i, burst, ingress, notes, context);
         if let Step::Mac(mac) | Step::Readdress { mac, .. } = step {
             let vlan = &context.tables.vlans[notes.packets[i].admitted.vlan as usize];
             notes.packets[i].dst = mac | (vlan.vid.get() as u64) << 48;
@@ -206,7 +206,7 @@ fn by_mac(fdb: &Fdb, tick: u32, vlan: &VlanTable, dst: Key, ingress: PortId) -> 
 
 /// Whom is frame `i` for?
 #[inline]
-fn whom(i: usize, burst: &Burst, notes: &mut Notes, context: &Context<'_>) -> Step {
+fn whom(i: usize, burst: &Burst, ingress: PortId, notes: &mut Notes, context: &Context<'_>) -> Step {
     let tables = context.tables;
     let headers = notes.packets[i].headers;
     let vlan = &tables.vlans[notes.packets[i].admitted.vlan as usize];
@@ -228,14 +228,18 @@ fn whom(i: usize, burst: &Burst, notes: &mut Notes, context: &Context<'_>) -> St
         if headers.dst & 1 == 0 {
             return Step::Mac(headers.dst);
         }
-        if ethertype == EtherType::MESSAGE && tables.lanes.message && message::is_for_switch(payload, payload_len) {
-            notes.control_copies.push((i as u8, PuntReason::Message));
+        if ethertype == EtherType::MESSAGE && tables.lanes.message {
+            match message::broadcast(payload, payload_len, tables.ports[ingress.index()].control) {
+                message::Broadcast::Flood => {}
+                message::Broadcast::FloodAndCopy => notes.control_copies.push((i as u8, PuntReason::Message)),
+                message::Broadcast::Refuse => return Step::Done(Verdict::Drop(DropReason::ControlRefused)),
+            }
         }
         return Step::Done(Verdict::Flood);
     }
     match ethertype {
         EtherType::MESSAGE if !tables.lanes.message => Step::Done(Verdict::Drop(DropReason::LaneOff)),
-        EtherType::MESSAGE => match message::whom(payload, payload_len, vlan.vid, tables) {
+        EtherType::MESSAGE => match message::whom(payload, payload_len, vlan.vid, tables.ports[ingress.index()].control, tables) {
             message::Whom::Mac { mac, named_by_sender } => Step::Readdress { mac: mac.raw(), named_by_sender },
             message::Whom::Group(mac) => {
                 readdress(notes, i, mac.raw());

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use port::PortId;
+use wire::message::MessageType;
 use wire::{MacAddr, Vid};
 
 use crate::neighbor::Neighbors;
@@ -29,6 +30,30 @@ pub enum TagMode {
     Trunk,
 }
 
+/// Which control messages may come in by a port (paragraph 55 of the patent document): to the switch, and broadcast.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ControlRights {
+    /// None.
+    #[default]
+    None,
+    /// Those of a blade: Hello and Ack.
+    Hello,
+    /// All, those included that this version does not know.
+    All,
+}
+
+impl ControlRights {
+    /// May a message of this type come in? Those that are no control messages always may.
+    pub fn allow(self, message_type: MessageType) -> bool {
+        match self {
+            ControlRights::All => true,
+            ControlRights::Hello => !message_type.is_control() || matches!(message_type, MessageType::Hello | MessageType::Ack),
+            ControlRights::None => !message_type.is_control(),
+        }
+    }
+}
+
 /// A port as frames that come in by it see it.
 #[derive(Clone, Debug)]
 pub struct PortTable {
@@ -44,6 +69,8 @@ pub struct PortTable {
     pub learning: bool,
     /// The longest frame admitted, without FCS.
     pub frame_len_max: u16,
+    /// Control messages it may send.
+    pub control: ControlRights,
 }
 
 /// What leaving by a port means for a frame of a VLAN.

@@ -88,6 +88,8 @@ reasons! {
         MessageMalformed = "message-malformed",
         /// A message whose final destination is not known.
         FinalUnknown = "final-unknown",
+        /// A control message from a port that may not send it.
+        ControlRefused = "control-refused",
         /// An IP packet for the switch's address whose IP destination no neighbour has.
         NeighborUnknown = "neighbor-unknown",
         /// To the switch's own address, but nothing the switch does.

@@ -13,7 +13,7 @@ use crate::arp::{Arp, Operation};
 use crate::ethernet::{EtherType, Frame, Llc, MAX_FRAME_LEN, MIN_FRAME_LEN};
 use crate::ip::{Ipv4, Ipv6, Protocol};
 use crate::l4::{Icmp, Tcp, Udp};
-use crate::message::{Header, MessageType, Notice, decode_advertise};
+use crate::message::{ControlMessage, Header, MessageType, Notice, Seal, decode_advertise};
 use crate::nd::{NdMessage, NeighborDiscovery};
 
 /// How many messages within messages are described.
@@ -113,6 +113,19 @@ fn describe_message(bytes: &[u8], depth: usize, lines: &mut Vec<String>) {
     match header.message_type {
         MessageType::Data if header.inner != EtherType(0) => describe_payload(header.inner, body, depth + 1, lines),
         MessageType::Data | MessageType::IdentityRequest | MessageType::Unknown(_) => {}
+        MessageType::Hello
+        | MessageType::SetMode
+        | MessageType::Execute
+        | MessageType::Listen
+        | MessageType::Provision
+        | MessageType::Ack => lines.push(match ControlMessage::decode(header.message_type, body) {
+            Ok(message) => {
+                let ControlMessage { session, transaction, control } = message;
+                let sealed = if Seal::of(body).is_some() { ", sealed" } else { "" };
+                format!("Control: {control}; session {session:08x}, transaction {transaction}{sealed}")
+            }
+            Err(error) => format!("Control: malformed, {error}"),
+        }),
         MessageType::Notice => lines.push(match Notice::decode(body) {
             Ok(notice) => {
                 format!("Notice: {}: {}, with {} bytes of the message", notice.reason, notice.final_destination, notice.offending.len())
@@ -243,7 +256,7 @@ fn describe_transport(protocol: Protocol, payload: &[u8], lines: &mut Vec<String
 mod tests {
     use super::*;
     use crate::ethernet::{self, Tag};
-    use crate::message::{Final, Identity, Message, NoticeReason, encode_advertise};
+    use crate::message::{Control, Final, Identity, Message, Name, NoticeReason, encode_advertise};
     use crate::vlan::Tci;
     use proptest::prelude::*;
     use std::net::IpAddr;
@@ -289,6 +302,16 @@ mod tests {
         assert_eq!(describe(&frame), expected);
         let opaque = message(MessageType::Data, Final::Mac(BLADE_2), EtherType(0), b"hello");
         assert_eq!(describe(&opaque)[1..], ["Message: data, final destination 02:00:00:00:00:02, body 5 bytes, opaque"]);
+    }
+
+    #[test]
+    fn control_messages() {
+        let (function, session) = (Name::new("fsck").unwrap(), 0xab);
+        let body = ControlMessage { session, transaction: 7, control: Control::Execute(function) }.encode(Some(1));
+        let frame = message(MessageType::Execute, Final::Mac(BLADE_1), EtherType(0), &body);
+        assert_eq!(describe(&frame)[2], "Control: execute fsck; session 000000ab, transaction 7, sealed");
+        let frame = message(MessageType::Ack, Final::Mac(BLADE_1), EtherType(0), &body[..12]);
+        assert_eq!(describe(&frame)[2], "Control: malformed, the message ends within a field");
     }
 
     #[test]

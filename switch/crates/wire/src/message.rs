@@ -26,9 +26,14 @@ use crate::MacAddr;
 use crate::ethernet::{self, EtherType, Frame, MAX_FRAME_LEN, Tag};
 
 mod advertise;
+mod control;
 mod notice;
 
 pub use advertise::{Identity, decode_advertise, encode_advertise};
+pub use control::{
+    Ack, AckStatus, CODE_LEN, CONTROL_HEAD_LEN, CONTROL_VERSION, Control, ControlMessage, Hello, NAME_LEN_MAX, Name, SEAL_LEN, Seal,
+    TEXT_LEN_MAX,
+};
 pub use notice::{MAX_OFFENDING_LEN, Notice, NoticeReason};
 
 /// The version this code speaks; messages of another one are malformed.
@@ -38,6 +43,8 @@ pub const HEADER_LEN: usize = 24;
 /// Bytes of the longest body: what an untagged frame of [`MAX_FRAME_LEN`] has room for.
 pub const MAX_BODY_LEN: usize = MAX_FRAME_LEN - ethernet::HEADER_LEN - HEADER_LEN;
 
+// The quick look at a header tells control messages by their high bits.
+const _: () = assert!(FIRST_CONTROL_TYPE.is_power_of_two());
 const _: () = assert!(MAX_BODY_LEN <= u16::MAX as usize && field::FINAL.end == HEADER_LEN);
 
 /// Where the fields are, from the octet after the EtherType.
@@ -71,8 +78,31 @@ pub enum MessageType {
     Advertise,
     /// Asks the switch blade for an Advertise (3); no body.
     IdentityRequest,
-    /// A type that this version does not know; forwarded as if it were data.
+    /// A blade announces itself (16); the body is a [`ControlMessage`], as in all that follow.
+    Hello,
+    /// Enter a mode of operation (17).
+    SetMode,
+    /// Execute a function (18).
+    Execute,
+    /// Listen to a timeslot (19).
+    Listen,
+    /// Work with other parameters (20).
+    Provision,
+    /// A control message has arrived (21).
+    Ack,
+    /// A type that this version does not know. Below [`FIRST_CONTROL_TYPE`] it is forwarded as if it were data.
     Unknown(u8),
+}
+
+/// From this number on types are control messages, those included that this version does not know.
+pub const FIRST_CONTROL_TYPE: u8 = 16;
+
+impl MessageType {
+    /// Is it a control message, which not everybody may send?
+    #[inline]
+    pub fn is_control(self) -> bool {
+        u8::from(self) >= FIRST_CONTROL_TYPE
+    }
 }
 
 impl From<u8> for MessageType {
@@ -83,6 +113,12 @@ impl From<u8> for MessageType {
             1 => MessageType::Notice,
             2 => MessageType::Advertise,
             3 => MessageType::IdentityRequest,
+            16 => MessageType::Hello,
+            17 => MessageType::SetMode,
+            18 => MessageType::Execute,
+            19 => MessageType::Listen,
+            20 => MessageType::Provision,
+            21 => MessageType::Ack,
             unknown => MessageType::Unknown(unknown),
         }
     }
@@ -96,6 +132,12 @@ impl From<MessageType> for u8 {
             MessageType::Notice => 1,
             MessageType::Advertise => 2,
             MessageType::IdentityRequest => 3,
+            MessageType::Hello => 16,
+            MessageType::SetMode => 17,
+            MessageType::Execute => 18,
+            MessageType::Listen => 19,
+            MessageType::Provision => 20,
+            MessageType::Ack => 21,
             MessageType::Unknown(number) => number,
         }
     }
@@ -108,6 +150,12 @@ impl fmt::Display for MessageType {
             MessageType::Notice => f.pad("notice"),
             MessageType::Advertise => f.pad("advertise"),
             MessageType::IdentityRequest => f.pad("identity request"),
+            MessageType::Hello => f.pad("hello"),
+            MessageType::SetMode => f.pad("set-mode"),
+            MessageType::Execute => f.pad("execute"),
+            MessageType::Listen => f.pad("listen"),
+            MessageType::Provision => f.pad("provision"),
+            MessageType::Ack => f.pad("ack"),
             MessageType::Unknown(number) => write!(f, "type {number}"),
         }
     }
@@ -200,7 +248,7 @@ impl fmt::Display for Final {
     }
 }
 
-/// Why bytes are no message. The switch drops all of them as `message-malformed`.
+/// Why bytes are no message, or no body of one. A header that cannot be read the switch drops as `message-malformed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageError {
     /// The bytes end within the header, or within a list or field of the body.
@@ -216,6 +264,12 @@ pub enum MessageError {
         /// Bytes after the header.
         available: u16,
     },
+    /// In a body: not the type of a control message.
+    Type(u8),
+    /// In a body: another version of control messages than [`CONTROL_VERSION`].
+    ControlVersion(u8),
+    /// In a body: a name that is no [`Name`], or a text that is not UTF-8.
+    Text,
 }
 
 impl fmt::Display for MessageError {
@@ -227,6 +281,11 @@ impl fmt::Display for MessageError {
             MessageError::BodyLength { claimed, available } => {
                 write!(f, "the message claims a body of {claimed} bytes, the frame has {available}")
             }
+            MessageError::Type(number) => write!(f, "type {number} is none of the control messages that are known, 16 to 21"),
+            MessageError::ControlVersion(version) => {
+                write!(f, "the control message has version {version}, known is {CONTROL_VERSION}")
+            }
+            MessageError::Text => write!(f, "a name is not 1 to {NAME_LEN_MAX} visible ASCII characters, or a text is not UTF-8"),
         }
     }
 }
@@ -278,14 +337,17 @@ impl Header {
         })
     }
 
-    /// The final destination, in [raw](MacAddr::raw) form, of a sound message to a MAC; `None` for all others, which
-    /// [`parse_prefix`](Self::parse_prefix) tells apart. For the hot path: most messages are like that.
+    /// The final destination, in [raw](MacAddr::raw) form, of a sound message to a MAC that is no control message; `None` for all
+    /// others, which [`parse_prefix`](Self::parse_prefix) tells apart. For the hot path: most messages are like that.
     #[inline(always)]
     pub fn final_mac(bytes: &[u8], len: usize) -> Option<u64> {
         let header = bytes.first_chunk::<HEADER_LEN>()?;
-        let [version, _, kind, _, _, _, high, low, rest @ ..] = header;
+        let [version, message_type, kind, flags, _, _, high, low, rest @ ..] = header;
         let body_len = usize::from(u16::from_be_bytes([*high, *low]));
-        let sound = (*version == VERSION) & (*kind == Final::MAC) & (HEADER_LEN + body_len <= len);
+        // Version, type and kind in one comparison: the type is below the first of the control messages, the flags are ignored.
+        let start = u32::from_le_bytes([*version, *message_type, *kind, *flags]);
+        let mask = u32::from_le_bytes([0xff, !(FIRST_CONTROL_TYPE - 1), 0xff, 0]);
+        let sound = (start & mask == u32::from_le_bytes([VERSION, 0, Final::MAC, 0])) & (HEADER_LEN + body_len <= len);
         let [m0, m1, m2, m3, m4, m5, m6, m7, ..] = *rest;
         sound.then_some(u64::from_le_bytes([m0, m1, m2, m3, m4, m5, m6, m7]) & 0xffff_ffff_ffff)
     }
@@ -473,7 +535,8 @@ mod tests {
         for number in 0..=255u8 {
             assert_eq!(u8::from(MessageType::from(number)), number);
         }
-        assert_eq!(MessageType::from(16), MessageType::Unknown(16));
+        assert_eq!((MessageType::from(16), MessageType::from(22)), (MessageType::Hello, MessageType::Unknown(22)));
+        assert!(MessageType::Hello.is_control() && MessageType::Unknown(255).is_control() && !MessageType::Unknown(15).is_control());
         assert_eq!(MessageType::from(4), MessageType::Unknown(4));
     }
 
@@ -528,6 +591,14 @@ mod tests {
                     _ => None,
                 });
                 assert_eq!(Header::final_mac(&bytes, len), expected, "{final_destination:?} {body_len} {len}");
+                if len > field::FLAGS {
+                    for number in 0..=u8::MAX {
+                        (bytes[field::TYPE], bytes[field::FLAGS]) = (number, number);
+                        let expected = expected.filter(|_| !MessageType::from(number).is_control());
+                        assert_eq!(Header::final_mac(&bytes, len), expected, "type {number}");
+                    }
+                    bytes[field::TYPE] = 0;
+                }
                 if let Some(version) = bytes.first_mut() {
                     *version = 2;
                 }

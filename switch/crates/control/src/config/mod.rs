@@ -34,8 +34,8 @@ mod tests;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use model::{
-    Config, FdbConfig, FdbEntryConfig, FdbTarget, IdentityConfig, Idle, LanesConfig, NeighborConfig, PoolConfig, PortConfig, Role,
-    SwitchConfig, VlanConfig, VlanMode,
+    AgentsConfig, Config, FdbConfig, FdbEntryConfig, FdbTarget, IdentityConfig, Idle, LanesConfig, NeighborConfig, PoolConfig, PortConfig,
+    Role, SwitchConfig, VlanConfig, VlanMode,
 };
 pub use port::spec::{PortKind, PortSpec, PortSpecError};
 pub use speed::{Speed, SpeedParseError};

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use dataplane::tables::ControlRights;
 use port::{Hugepages, PortId};
 use serde::Serialize;
 use wire::{MacAddr, Vid};
@@ -31,6 +32,8 @@ pub struct Config {
     pub lanes: LanesConfig,
     /// Who is in which slot, and telling others.
     pub identity: IdentityConfig,
+    /// Talking with blade agents.
+    pub agents: AgentsConfig,
     /// Every VLAN there is, by VID, those included that only a port names.
     pub vlans: Vec<VlanConfig>,
     /// The ports; the index is the [`PortId`]. Blades by slot, then uplinks.
@@ -133,6 +136,22 @@ pub struct IdentityConfig {
     pub ageing_ms: u64,
 }
 
+/// `[agents]`: talking with the agents on the blades, by control messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AgentsConfig {
+    /// Milliseconds between the hellos of a blade that does not say how often it sends them. After three of them it is silent.
+    pub hello_ms: u64,
+    /// Milliseconds until a message that is not acknowledged is repeated; twice as long each time after.
+    pub retry_ms: u64,
+    /// How often it is repeated before the switch gives up.
+    pub retries: u32,
+    /// Milliseconds a blade has to finish what it has accepted.
+    pub finish_ms: u64,
+    /// File with the key that seals control messages; `None`: they are not sealed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+}
+
 /// `[[vlan]]`: a VLAN.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VlanConfig {
@@ -167,6 +186,8 @@ pub struct PortConfig {
     pub flood: bool,
     /// Does it forward at all?
     pub enabled: bool,
+    /// Control messages that may come in by it.
+    pub control: ControlRights,
 }
 
 /// What is at the other end of a port.
@@ -299,6 +320,12 @@ impl Default for IdentityConfig {
     }
 }
 
+impl Default for AgentsConfig {
+    fn default() -> Self {
+        AgentsConfig { hello_ms: 1000, retry_ms: 200, retries: 5, finish_ms: 60_000, key_file: None }
+    }
+}
+
 impl VlanConfig {
     /// A VLAN with the default name.
     pub fn unnamed(vid: Vid) -> VlanConfig {
@@ -319,6 +346,7 @@ impl PortConfig {
     }
 
     fn new(name: String, role: Role, speed: Speed) -> PortConfig {
+        let control = if role == Role::Uplink { ControlRights::None } else { ControlRights::Hello };
         PortConfig {
             name,
             role,
@@ -331,6 +359,7 @@ impl PortConfig {
             learning: true,
             flood: true,
             enabled: true,
+            control,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use dataplane::tables::ControlRights;
 use port::mempool::BUFFERS_MAX;
 use port::{BURST_MAX, Hugepages, PORTS_MAX};
 use toml::Spanned;
@@ -12,7 +13,9 @@ use toml::de::DeTable;
 use wire::{MacAddr, Vid};
 
 use super::error::{Findings, Span};
-use super::model::{Config, FdbConfig, IdentityConfig, Idle, LanesConfig, PoolConfig, PortConfig, Role, SwitchConfig, VlanMode};
+use super::model::{
+    AgentsConfig, Config, FdbConfig, IdentityConfig, Idle, LanesConfig, PoolConfig, PortConfig, Role, SwitchConfig, VlanMode,
+};
 use super::section::{Schemas, Section, SectionSchema, refuse_unknown_sections, repeated, single};
 use super::vids::VidSet;
 use super::{FRAME_LEN_MAX, FRAME_LEN_MIN, value};
@@ -32,6 +35,8 @@ const FDB: SectionSchema =
 const LANES: SectionSchema = SectionSchema { name: "lanes", repeated: false, keys: &["message", "ip", "notice", "notices_per_s"] };
 const IDENTITY: SectionSchema =
     SectionSchema { name: "identity", repeated: false, keys: &["advertise", "answer_arp", "answer_nd", "learn", "limit", "ageing_ms"] };
+const AGENTS: SectionSchema =
+    SectionSchema { name: "agents", repeated: false, keys: &["hello_ms", "retry_ms", "retries", "finish_ms", "key_file"] };
 const VLAN: SectionSchema = SectionSchema { name: "vlan", repeated: true, keys: &["vid", "name"] };
 const BLADE: SectionSchema = SectionSchema {
     name: "blade",
@@ -53,6 +58,7 @@ const BLADE: SectionSchema = SectionSchema {
         "learning",
         "flood",
         "enabled",
+        "control",
     ],
 };
 const UPLINK: SectionSchema = SectionSchema {
@@ -72,13 +78,17 @@ const UPLINK: SectionSchema = SectionSchema {
         "learning",
         "flood",
         "enabled",
+        "control",
     ],
 };
 const FDB_ENTRY: SectionSchema = SectionSchema { name: "fdb_entry", repeated: true, keys: &["mac", "vlan", "port", "blackhole"] };
 const NEIGHBOR: SectionSchema = SectionSchema { name: "neighbor", repeated: true, keys: &["ip", "mac", "vlan"] };
 
+/// Control messages a port may send.
+const CONTROL: &[(&str, ControlRights)] = &[("none", ControlRights::None), ("hello", ControlRights::Hello), ("all", ControlRights::All)];
+
 /// Every section there is.
-pub(super) const SECTIONS: Schemas = &[&SWITCH, &POOL, &FDB, &LANES, &IDENTITY, &VLAN, &BLADE, &UPLINK, &FDB_ENTRY, &NEIGHBOR];
+pub(super) const SECTIONS: Schemas = &[&SWITCH, &POOL, &FDB, &LANES, &IDENTITY, &AGENTS, &VLAN, &BLADE, &UPLINK, &FDB_ENTRY, &NEIGHBOR];
 
 /// What stands in the file, value by value.
 pub(super) struct Draft {
@@ -161,12 +171,15 @@ pub(super) fn read(root: &DeTable<'_>, out: &mut Findings<'_>) -> Draft {
     let identity = single(root, &IDENTITY, SECTIONS, out);
     let identity = read_identity(&identity, out);
 
+    let agents = single(root, &AGENTS, SECTIONS, out);
+    let agents = read_agents(&agents, out);
+
     let vlans = repeated(root, &VLAN, SECTIONS, out).iter().map(|section| read_vlan(section, out)).collect();
     let ports = read_ports(root, out);
     let fdb_entries = repeated(root, &FDB_ENTRY, SECTIONS, out).iter().map(|section| read_fdb_entry(section, out)).collect();
     let neighbors = repeated(root, &NEIGHBOR, SECTIONS, out).iter().map(|section| read_neighbor(section, out)).collect();
 
-    let config = Config { switch, pool, fdb, lanes, identity, ..Config::default() };
+    let config = Config { switch, pool, fdb, lanes, identity, agents, ..Config::default() };
     Draft { config, cores, core_list, limit_per_vlan, limit_per_port, vlans, ports, fdb_entries, neighbors }
 }
 
@@ -251,6 +264,18 @@ fn read_identity(section: &Section<'_, '_>, out: &mut Findings<'_>) -> IdentityC
     }
 }
 
+fn read_agents(section: &Section<'_, '_>, out: &mut Findings<'_>) -> AgentsConfig {
+    let defaults = AgentsConfig::default();
+    let ms = 10..=3_600_000;
+    AgentsConfig {
+        hello_ms: number(section, out, "hello_ms", "milliseconds", ms.clone(), defaults.hello_ms),
+        retry_ms: number(section, out, "retry_ms", "milliseconds", ms.clone(), defaults.retry_ms),
+        retries: number(section, out, "retries", "repetitions", 0..=16, defaults.retries),
+        finish_ms: number(section, out, "finish_ms", "milliseconds", ms, defaults.finish_ms),
+        key_file: section.read(out, "key_file", value::file_path).map(Spanned::into_inner),
+    }
+}
+
 fn read_vlan(section: &Section<'_, '_>, out: &mut Findings<'_>) -> VlanDraft {
     if !section.has("vid") {
         section.missing(out, "vid", "a VLAN from 1 to 4094, as in `vid = 10`");
@@ -306,6 +331,7 @@ fn read_port(section: &Section<'_, '_>, name: &'static str, defaults: PortConfig
             learning: flag(section, out, "learning", defaults.learning),
             flood: flag(section, out, "flood", defaults.flood),
             enabled: flag(section, out, "enabled", defaults.enabled),
+            control: section.read(out, "control", value::choice(CONTROL)).map_or(defaults.control, Spanned::into_inner),
         },
         fdb_limit,
     }

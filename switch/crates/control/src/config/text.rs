@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use dataplane::tables::ControlRights;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use wire::{MacAddr, Vid};
@@ -40,12 +41,13 @@ impl Serialize for Config {
             blackhole: entry.target == FdbTarget::Blackhole,
         };
         let fdb_entries: Vec<_> = self.fdb_entries.iter().map(table).collect();
-        let mut config = serializer.serialize_struct("Config", 10)?;
+        let mut config = serializer.serialize_struct("Config", 11)?;
         config.serialize_field("switch", &self.switch)?;
         config.serialize_field("pool", &self.pool)?;
         config.serialize_field("fdb", &self.fdb)?;
         config.serialize_field("lanes", &self.lanes)?;
         config.serialize_field("identity", &self.identity)?;
+        config.serialize_field("agents", &self.agents)?;
         config.serialize_field("vlan", &self.vlans)?;
         config.serialize_field("blade", &of_role(true))?;
         config.serialize_field("uplink", &of_role(false))?;
@@ -90,6 +92,7 @@ struct PortTable<'a> {
     learning: bool,
     flood: bool,
     enabled: bool,
+    control: ControlRights,
 }
 
 /// In the shape of `[[blade]]` and `[[uplink]]`.
@@ -121,6 +124,7 @@ impl Serialize for PortConfig {
             learning: self.learning,
             flood: self.flood,
             enabled: self.enabled,
+            control: self.control,
         };
         table.serialize(serializer)
     }

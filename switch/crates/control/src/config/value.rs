@@ -68,6 +68,12 @@ pub(super) fn socket_path(value: &DeValue<'_>) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("expected the path of a Unix socket, 1 to {SOCKET_PATH_MAX} bytes long, such as \"/run/bladeswitch.sock\""))
 }
 
+/// Path of a file.
+pub(super) fn file_path(value: &DeValue<'_>) -> Result<PathBuf, String> {
+    let fits = |path: &&str| !path.is_empty() && !path.contains(char::is_control);
+    value.as_str().filter(fits).map(PathBuf::from).ok_or_else(|| "expected the path of a file, such as \"/etc/bladeswitch.key\"".to_owned())
+}
+
 /// The address of a station: neither group nor zero.
 pub(super) fn station_mac(value: &DeValue<'_>) -> Result<MacAddr, String> {
     const EXPECTED: &str = "expected the MAC address of one station, six hexadecimal octets such as \"02:00:00:00:00:01\"";

@@ -83,6 +83,7 @@ pub const fn meaning(reason: DropReason) -> &'static str {
             "it is a message for the switch whose header is wrong: version, kind of address, or a length beyond the frame"
         }
         DropReason::FinalUnknown => "it is a message whose final destination is not known; its source gets a notice, if notices are on",
+        DropReason::ControlRefused => "it is a control message, and the port it came in by may not send it (control of the port)",
         DropReason::NeighborUnknown => "it is an IP packet for the switch's address, and no neighbour is known to have its IP destination",
         DropReason::NotForUs => "it is for the switch's own address, but nothing the switch does",
         DropReason::NoBuffer => "no packet buffer was free for it or for a copy of it: see pool.buffers",

@@ -135,7 +135,7 @@ impl Body {
 }
 
 /// The next `N` octets, which leave `rest`.
-fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], MessageError> {
+pub(super) fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], MessageError> {
     let (octets, after) = rest.split_first_chunk::<N>().ok_or(MessageError::TooShort)?;
     *rest = after;
     Ok(*octets)
