@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::Show(args) => cli::show::show(&args),
         Command::Flush(args) => cli::show::flush(&args),
         Command::Lab(args) => cli::lab::lab(args),
+        Command::Blade(args) => cli::blade::blade(args),
         Command::Blades(args) => cli::blades::blades(&args),
         Command::SetMode(args) => cli::blades::set_mode(args),
         Command::Execute(args) => cli::blades::execute(args),

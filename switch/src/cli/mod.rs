@@ -5,6 +5,7 @@
 //!
 //! Results go to stdout in one piece, everything else to stderr. A reader that has gone away ends nothing but the output.
 
+pub mod blade;
 pub mod blades;
 pub mod check;
 pub mod client;
@@ -55,6 +56,8 @@ pub enum Command {
     Flush(show::FlushArgs),
     /// A chassis of network namespaces on this machine, with the switch running on it
     Lab(lab::Args),
+    /// Run the agent on a blade until SIGINT or SIGTERM
+    Blade(blade::Args),
     /// Show the blades whose agents have said hello
     Blades(blades::Args),
     /// Have blades enter a mode

@@ -23,6 +23,8 @@ use crate::seal::Sealer;
 
 /// Commands that are remembered.
 pub const COMMANDS_MAX: usize = 64;
+/// A blade that is at something is asked again after so many times `retry_ms`.
+const ASK_AGAIN: u64 = 8;
 /// Intervals without a hello after which a blade is silent.
 pub const SILENT_AFTER: u64 = 3;
 
@@ -95,13 +97,24 @@ pub struct Command {
     /// What was asked for.
     pub control: Control,
     /// By slot.
-    pub blades: BTreeMap<u16, (Progress, Option<Nanos>)>,
+    pub blades: BTreeMap<u16, Errand>,
+}
+
+/// A command and one blade.
+#[derive(Clone, Debug)]
+pub struct Errand {
+    /// How far it is.
+    pub progress: Progress,
+    /// When it is asked again.
+    next: Option<Nanos>,
+    /// When it must be over, once it was accepted.
+    deadline: Nanos,
 }
 
 impl Command {
     /// Nothing more will come from any blade.
     pub fn is_over(&self) -> bool {
-        self.blades.values().all(|(progress, _)| progress.is_over())
+        self.blades.values().all(|errand| errand.progress.is_over())
     }
 }
 
@@ -268,14 +281,16 @@ impl Agents {
     fn hear_ack(&mut self, now: Nanos, slot: u16, source: MacAddr, transaction: u32, ack: &Ack) {
         let Some(command) = self.commands.iter_mut().find(|command| command.transaction == transaction) else { return };
         let Some(blade) = self.blades.get_mut(&slot).filter(|blade| blade.mac == source) else { return };
-        let Some((progress, next)) = command.blades.get_mut(&slot).filter(|(progress, _)| !progress.is_over()) else { return };
+        let Some(errand) = command.blades.get_mut(&slot).filter(|errand| !errand.progress.is_over()) else { return };
         if command.control.message_type() != ack.acked {
             return;
         }
         self.counters.acks += 1;
         if ack.status == AckStatus::Accepted {
-            if *progress != Progress::Accepted {
-                (*progress, *next) = (Progress::Accepted, Some(now + Nanos::from_millis(self.config.finish_ms)));
+            if errand.progress != Progress::Accepted {
+                errand.progress = Progress::Accepted;
+                errand.deadline = now + Nanos::from_millis(self.config.finish_ms);
+                errand.next = Some(errand.deadline.min(now + Nanos::from_millis(self.config.retry_ms * ASK_AGAIN)));
             }
             return;
         }
@@ -286,7 +301,8 @@ impl Agents {
                 Control::Hello(_) | Control::Execute(_) | Control::Provision(_) | Control::Ack(_) => {}
             }
         }
-        (*progress, *next) = (Progress::Answered { status: ack.status.to_string(), text: ack.text.clone() }, None);
+        errand.progress = Progress::Answered { status: ack.status.to_string(), text: ack.text.clone() };
+        errand.next = None;
     }
 
     /// Has blades do something; the number under which [`command_of`](Self::command_of) finds it.
@@ -309,8 +325,9 @@ impl Agents {
             self.commands.remove(over);
         }
         self.transaction = self.transaction.wrapping_add(1);
-        let next = now + Nanos::from_millis(self.config.retry_ms);
-        let blades = slots.iter().map(|&slot| (slot, (Progress::Waiting { sent: 1 }, Some(next)))).collect();
+        let next = Some(now + Nanos::from_millis(self.config.retry_ms));
+        let errand = Errand { progress: Progress::Waiting { sent: 1 }, next, deadline: Nanos::ZERO };
+        let blades = slots.iter().map(|&slot| (slot, errand.clone())).collect();
         let message = ControlMessage { session: self.session, transaction: self.transaction, control };
         for slot in slots {
             let Some(blade) = self.blades.get(&slot) else { continue };
@@ -327,22 +344,27 @@ impl Agents {
         let (mut due, mut abandoned) = (Vec::new(), 0);
         let (retries, retry_ms) = (self.config.retries, self.config.retry_ms);
         for (index, command) in self.commands.iter_mut().enumerate() {
-            for (&slot, (progress, next)) in &mut command.blades {
-                if next.is_none_or(|next| next > now) {
+            for (&slot, errand) in &mut command.blades {
+                if errand.next.is_none_or(|next| next > now) {
                     continue;
                 }
-                match progress {
+                match &mut errand.progress {
                     Progress::Waiting { sent } if *sent <= retries => {
                         // 1, 2, 4 … times the first wait; the shift is at most that of 17 messages.
-                        *next = Some(now + Nanos::from_millis(retry_ms << (*sent).min(32)));
+                        errand.next = Some(now + Nanos::from_millis(retry_ms << (*sent).min(32)));
                         *sent += 1;
                         due.push((index, slot));
                     }
+                    // What it says at the end may have been lost: it says so again when it hears the command again.
+                    Progress::Accepted if now < errand.deadline => {
+                        errand.next = Some(errand.deadline.min(now + Nanos::from_millis(retry_ms * ASK_AGAIN)));
+                        due.push((index, slot));
+                    }
                     Progress::Waiting { .. } | Progress::Accepted => {
-                        (*progress, *next) = (Progress::Abandoned, None);
+                        (errand.progress, errand.next) = (Progress::Abandoned, None);
                         abandoned += 1;
                     }
-                    Progress::Answered { .. } | Progress::Abandoned => *next = None,
+                    Progress::Answered { .. } | Progress::Abandoned => errand.next = None,
                 }
             }
         }
@@ -368,7 +390,7 @@ impl Agents {
 
     /// When there is something to do without being asked.
     pub fn poll_timeout(&self) -> Option<Nanos> {
-        let repetitions = self.commands.iter().flat_map(|command| command.blades.values()).filter_map(|(_, next)| *next);
+        let repetitions = self.commands.iter().flat_map(|command| command.blades.values()).filter_map(|errand| errand.next);
         let silences = self.blades.values().filter(|blade| !blade.silent).map(|blade| silent_at(&self.config, blade));
         repetitions.chain(silences).min()
     }

@@ -94,7 +94,7 @@ pub fn command(control: &Control, transaction: u32) -> Option<CommandShown> {
         transaction,
         command: command.control.to_string(),
         over: command.is_over(),
-        done: command.blades.values().all(|(progress, _)| done(progress)),
-        blades: command.blades.iter().map(|(&slot, (progress, _))| BladeProgress { slot, progress: progress.clone() }).collect(),
+        done: command.blades.values().all(|errand| done(&errand.progress)),
+        blades: command.blades.iter().map(|(&slot, errand)| BladeProgress { slot, progress: errand.progress.clone() }).collect(),
     })
 }
