@@ -69,7 +69,7 @@ fn it_lives_through_being_switched_off_and_deleted() {
         let mut down = false;
         opened.until("a new one", |opened| {
             down |= opened.port.device.link() == LinkState::Down;
-            opened.receive();
+            opened.turn();
             down && opened.port.device.link() == LinkState::Up
         });
         assert_eq!(opened.port.device.statistics().returns, 1);

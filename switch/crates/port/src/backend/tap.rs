@@ -174,6 +174,10 @@ impl TxQueue for TapTx {
     fn refusal(&self) -> Refusal {
         self.refusal
     }
+
+    fn flush(&mut self, _now: Nanos, _pool: &mut PoolCache) {
+        self.slot.get(); // Nothing is sent by a port that is down, and yet it gives back what is called back.
+    }
 }
 
 struct TapDevice {

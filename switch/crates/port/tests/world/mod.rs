@@ -119,6 +119,16 @@ impl Opened {
         frames
     }
 
+    /// What a worker does in a turn with nothing to send. Returns what came in.
+    pub fn turn(&mut self) -> Vec<Vec<u8>> {
+        let now = self.now();
+        let frames = self.receive();
+        for queue in &mut self.port.tx {
+            queue.flush(now, &mut self.pool);
+        }
+        frames
+    }
+
     /// Sends a frame by queue 0; `false` and freed if it is refused.
     pub fn send(&mut self, frame: &[u8]) -> bool {
         let mut burst = Burst::new();

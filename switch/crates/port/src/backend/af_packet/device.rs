@@ -274,7 +274,8 @@ impl Device for PacketDevice {
             reasons.push("what comes in is hidden from the host's own stack".to_owned());
         }
         reasons.extend(opened.why_not_hidden.clone());
-        if (opened.link.mtu as usize) + 14 < self.options.frame_len_max {
+        // Payload, Ethernet header, one tag: what Linux lets through.
+        if (opened.link.mtu as usize) + 18 < self.options.frame_len_max {
             let (mtu, max) = (opened.link.mtu, self.options.frame_len_max);
             reasons.push(format!("its MTU of {mtu} is less than max_frame = {max} allows: longer frames to it are dropped (tx-oversize)"));
         }
