@@ -11,7 +11,7 @@ use wire::ethernet::EtherType;
 use wire::headers::Headers;
 
 use crate::fdb::Fdb;
-use crate::pipeline::Notes;
+use crate::pipeline::{Notes, bits};
 use crate::tables::{Egress, NO_VLAN, PortTable, Tables, TagMode, VlanIndex};
 use crate::verdict::{DropReason, Verdict};
 
@@ -51,72 +51,89 @@ pub fn parse(burst: &Burst, pool: &PoolCache, notes: &mut Notes) {
         if let Some(ahead) = packets.get(i + PREFETCH_AHEAD) {
             pool.prefetch(ahead);
         }
-        match Headers::parse(pool.head(packet)) {
-            Some(parsed) => {
-                note.headers = parsed;
-                note.verdict = None;
-            }
-            None => {
-                note.headers = Headers::default();
-                note.verdict = Some(Verdict::Drop(DropReason::Runt));
-            }
-        }
+        note.len = packet.len() as u16;
+        // A runt's source is no address, so admission looks at it once more.
+        let sound = note.headers.parse_into(pool.head(packet));
+        note.verdict = if sound { None } else { Some(Verdict::Drop(DropReason::Runt)) };
     }
 }
 
 /// Decides for each packet whether it may enter, and in which VLAN. Packets that have a verdict keep it.
 ///
-/// The lines of the FDB that learning and resolving will read are asked for here, a burst ahead of their use.
+/// Three short loops, each with its few values in registers: what raises no question, which is nearly everything; what does; and the
+/// lines of the FDB that learning and resolving will read, asked for a burst ahead of their use.
 #[inline]
-pub fn admit(burst: &Burst, ingress: PortId, tables: &Tables, fdb: &Fdb, notes: &mut Notes) {
-    let port = &tables.ports[ingress.index()];
+pub fn admit(count: usize, ingress: PortId, tables: &Tables, fdb: &Fdb, notes: &mut Notes) {
+    let all = if count < BURST_MAX { (1 << count) - 1 } else { u64::MAX };
+    let (unsure, plain) = admit_untagged(count, &tables.ports[ingress.index()], tables, notes);
+    notes.admitted_mask = all & !unsure;
+    notes.plain = plain & !unsure;
+    if unsure != 0 {
+        admit_others(unsure, ingress, tables, notes);
+    }
+    for note in notes.packets.iter_mut().take(count) {
+        note.slots = (fdb.slot(note.src), fdb.slot(note.dst));
+    }
+}
+
+/// Untagged frames with sound addresses, by a port that takes them. Returns those that are not like that, and those for one station's
+/// MAC and nothing else.
+#[inline(always)]
+fn admit_untagged(count: usize, port: &PortTable, tables: &Tables, notes: &mut Notes) -> (u64, u64) {
     let own = tables.own_mac.raw();
     let own_vlan = tables.vlans.get(port.pvid as usize).filter(|_| port.forwarding);
-    let own_vid = own_vlan.map_or(0, |vlan| (vlan.vid.get() as u64) << 48);
-    // The short way is for untagged frames of a port that has a VLAN for them.
-    let len_max = own_vlan.map_or(0, |_| port.frame_len_max as usize);
-    let (mut admitted_mask, mut plain) = (0u64, 0u64);
-    for (i, (packet, note)) in burst.iter().zip(&mut notes.packets).enumerate() {
+    let vid = own_vlan.map_or(0, |vlan| (vlan.vid.get() as u64) << 48);
+    // A port that has no VLAN for untagged frames takes none without a question.
+    let len_max = own_vlan.map_or(0, |_| port.frame_len_max);
+    let (mut unsure, mut plain, mut bit) = (0u64, 0u64, 1u64);
+    for note in notes.packets.iter_mut().take(count) {
         let Headers { src, dst, ethertype, tagged, .. } = note.headers;
-        let unsound = src & 1 != 0 || src == 0 || src == own || is_link_local(dst) || packet.len() > len_max || tagged;
-        let vid = if unsound {
-            if note.verdict.is_some() {
-                continue;
-            }
-            match classify(port, ingress, own, &note.headers, packet.len(), tables) {
-                Ok(found) => {
-                    note.admitted = found;
-                    (tables.vlans[found.vlan as usize].vid.get() as u64) << 48
-                }
-                Err(reason) => {
-                    note.verdict = Some(Verdict::Drop(reason));
-                    continue;
-                }
-            }
-        } else {
-            note.admitted = Admitted { vlan: port.pvid, tag: TagState::Untagged };
-            own_vid
-        };
         note.src = src | vid;
-        note.slots.0 = fdb.slot(note.src);
         note.dst = dst | vid;
-        admitted_mask |= 1 << i;
-        // For whom a frame to the switch itself is, resolve finds out.
-        if dst == own {
+        note.admitted = Admitted { vlan: port.pvid, tag: TagState::Untagged };
+        if src & 1 != 0 || src == 0 || src == own || is_link_local(dst) || note.len > len_max || tagged {
+            unsure |= bit;
+        }
+        plain |= if is_plain(dst, ethertype, own) { bit } else { 0 };
+        bit <<= 1;
+    }
+    (unsure, plain)
+}
+
+#[inline(never)]
+fn admit_others(unsure: u64, ingress: PortId, tables: &Tables, notes: &mut Notes) {
+    let port = &tables.ports[ingress.index()];
+    let own = tables.own_mac.raw();
+    for i in bits(unsure) {
+        let note = &mut notes.packets[i];
+        if note.verdict.is_some() {
             continue;
         }
-        note.slots.1 = fdb.slot(note.dst);
-        let is_plain = (dst & 1 == 0) & (ethertype != EtherType::ARP.0) & (ethertype != EtherType::IPV6.0);
-        plain |= (is_plain as u64) << i;
+        match classify(port, ingress, own, &note.headers, note.len, tables) {
+            Ok(found) => {
+                let Headers { src, dst, ethertype, .. } = note.headers;
+                let vid = (tables.vlans[found.vlan as usize].vid.get() as u64) << 48;
+                note.admitted = found;
+                note.src = src | vid;
+                note.dst = dst | vid;
+                notes.admitted_mask |= 1 << i;
+                notes.plain |= u64::from(is_plain(dst, ethertype, own)) << i;
+            }
+            Err(reason) => note.verdict = Some(Verdict::Drop(reason)),
+        }
     }
-    notes.admitted_mask = admitted_mask;
-    notes.plain = plain;
+}
+
+/// For one station's MAC and nothing else? Whom frames to the switch itself are for is found out later.
+#[inline(always)]
+fn is_plain(dst: u64, ethertype: u16, own: u64) -> bool {
+    (dst & 1 == 0) & (dst != own) & (ethertype != EtherType::ARP.0) & (ethertype != EtherType::IPV6.0)
 }
 
 /// The whole decision for one frame, or the first reason to keep it out.
-#[inline(never)]
-fn classify(port: &PortTable, ingress: PortId, own: u64, headers: &Headers, len: usize, tables: &Tables) -> Result<Admitted, DropReason> {
-    if len > port.frame_len_max as usize {
+#[inline]
+fn classify(port: &PortTable, ingress: PortId, own: u64, headers: &Headers, len: u16, tables: &Tables) -> Result<Admitted, DropReason> {
+    if len > port.frame_len_max {
         return Err(DropReason::Oversize);
     }
     if is_link_local(headers.dst) {

@@ -232,25 +232,25 @@ impl Fdb {
         self.is_valid(entry, now).then_some(Found { port: entry.port, kind: entry.kind })
     }
 
+    /// What the front holds of an address in the VLAN of `key` that is known behind `port` and has been seen in tick `now`.
+    #[inline(always)]
+    pub(crate) fn known(&self, port: PortId, key: Key, now: u32) -> Value {
+        Value::new(now, self.generation(port, key), port, Kind::Dynamic)
+    }
+
+    /// Is there nothing to be learned of `key`? `false` says nothing: an entry may not be in its own line of the front.
+    #[inline(always)]
+    pub(crate) fn is_known(&self, slot: Slot, key: Key, known: Value) -> bool {
+        self.front.get(slot, key) == Some(known)
+    }
+
     /// `key` was seen as a source behind `port` in tick `now`.
     pub fn learn(&mut self, key: Key, port: PortId, now: u32) -> Learned {
-        self.learn_at(self.slot(key), key, port, now)
-    }
-
-    /// [`learn`](Self::learn) where the slot of the key is known.
-    #[inline(always)]
-    pub(crate) fn learn_at(&mut self, slot: Slot, key: Key, port: PortId, now: u32) -> Learned {
-        // The one case that matters: known, here, and seen in this tick already.
-        let known = Value::new(now, self.generation(port, key), port, Kind::Dynamic);
-        if self.front.get(slot, key) == Some(known) { Learned::Known } else { self.learn_again(slot, key, port, now) }
-    }
-
-    #[inline(never)]
-    fn learn_again(&mut self, slot: Slot, key: Key, port: PortId, now: u32) -> Learned {
-        let generation = self.generation(port, key);
-        if self.front.get_beside(slot, key) == Some(Value::new(now, generation, port, Kind::Dynamic)) {
+        let (slot, known) = (self.slot(key), self.known(port, key, now));
+        if self.is_known(slot, key, known) || self.front.get_beside(slot, key) == Some(known) {
             return Learned::Known;
         }
+        let generation = self.generation(port, key);
         let Some(entry) = self.table.find_mut(hash(self.seed, key), |entry| entry.key == key) else {
             return self.learn_new(key, port, now);
         };

@@ -127,6 +127,8 @@ impl<F: Fn() -> u64> Observer for CycleObserver<F> {
 pub struct Note {
     /// Parse.
     pub headers: Headers,
+    /// Parse: bytes of the frame without FCS.
+    pub len: u16,
     /// Admit: source and VLAN, as the FDB's key.
     pub src: Key,
     /// Admit: destination and VLAN, as the FDB's key; resolve: that of whom a message or a packet to the switch is for.
@@ -228,7 +230,7 @@ pub fn process<O: Observer>(burst: &mut Burst, ingress: PortId, notes: &mut Note
     admit::parse(burst, context.pool, notes);
     observer.end(Phase::Parse, count, notes);
 
-    admit::admit(burst, ingress, context.tables, context.fdb, notes);
+    admit::admit(count, ingress, context.tables, context.fdb, notes);
     observer.end(Phase::Admit, count, notes);
 
     learn::learn(ingress, notes, context);

@@ -16,7 +16,7 @@ use wire::{MacAddr, Vid};
 
 use crate::admit::TagState;
 use crate::event::Event;
-use crate::fdb::{Fdb, Key, Kind};
+use crate::fdb::{Fdb, Found, Key, Kind};
 use crate::message;
 use crate::pipeline::{Context, Note, Notes, bits};
 use crate::tables::{Egress, NO_VLAN, Tables, VlanIndex, VlanTable};
@@ -25,16 +25,10 @@ use crate::verdict::{DropReason, PuntReason, Verdict};
 /// Gives a verdict to each packet that may enter.
 #[inline]
 pub fn resolve(burst: &Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
-    let mut lookup = Lookup::new(ingress, context.tables);
-    for i in bits(notes.plain & notes.admitted_mask) {
-        match lookup.known(&notes.packets[i], context) {
-            Some(port) => notes.packets[i].verdict = Some(Verdict::Forward(port)),
-            None => {
-                let vlan = &context.tables.vlans[notes.packets[i].admitted.vlan as usize];
-                notes.packets[i].verdict = Some(by_mac(context.fdb, context.tick, vlan, notes.packets[i].dst, ingress));
-                note_tag(i, vlan, notes);
-            }
-        }
+    let plain = notes.plain & notes.admitted_mask;
+    let known = resolve_known(plain, ingress, notes, context);
+    if plain & !known != 0 {
+        resolve_unknown(plain & !known, ingress, notes, context);
     }
     let others = notes.admitted_mask & !notes.plain;
     if others != 0 {
@@ -42,6 +36,52 @@ pub fn resolve(burst: &Burst, ingress: PortId, notes: &mut Notes, context: &mut 
         if rest != 0 {
             resolve_others(rest, burst, ingress, notes, context);
         }
+    }
+}
+
+/// Gives a verdict to packets of which there is nothing to be said but the port they leave by; returns which they were.
+#[inline(always)]
+fn resolve_known(packets: u64, ingress: PortId, notes: &mut Notes, context: &Context<'_>) -> u64 {
+    let mut lookup = Lookup::new(ingress, context.tables);
+    let mut unknown = 0u64;
+    for i in bits(packets) {
+        let note = &mut notes.packets[i];
+        match lookup.known(note, context) {
+            Some(port) => note.verdict = Some(Verdict::Forward(port)),
+            None => unknown |= 1 << i,
+        }
+    }
+    if unknown != 0 {
+        unknown = resolve_elsewhere(unknown, ingress, notes, context);
+    }
+    packets & !unknown
+}
+
+/// The same for packets whose destination is not in its own line of the front: it may be elsewhere in the FDB. Returns the packets that are left.
+#[inline(never)]
+fn resolve_elsewhere(packets: u64, ingress: PortId, notes: &mut Notes, context: &Context<'_>) -> u64 {
+    let mut unknown = packets;
+    for i in bits(packets) {
+        let note = &mut notes.packets[i];
+        let vlan = &context.tables.vlans[note.admitted.vlan as usize];
+        if let Some(Found { port, kind: Kind::Dynamic | Kind::Static }) = context.fdb.lookup(note.dst, context.tick)
+            && vlan.egress[port.index()] as u8 == note.admitted.tag as u8
+            && port != ingress
+        {
+            note.verdict = Some(Verdict::Forward(port));
+            unknown &= !(1 << i);
+        }
+    }
+    unknown
+}
+
+/// The MAC lane of the packets whose destination is unknown, here, blocked, or wants another tag.
+#[inline(never)]
+fn resolve_unknown(packets: u64, ingress: PortId, notes: &mut Notes, context: &Context<'_>) {
+    for i in bits(packets) {
+        let vlan = &context.tables.vlans[notes.packets[i].admitted.vlan as usize];
+        notes.packets[i].verdict = Some(by_mac(context.fdb, context.tick, vlan, notes.packets[i].dst, ingress));
+        note_tag(i, vlan, notes);
     }
 }
 
@@ -77,43 +117,71 @@ impl<'a> Lookup<'a> {
 /// First whom each frame is for, then where that is: the lines of the FDB come in meanwhile. Returns the packets that are not like that.
 #[inline(never)]
 fn resolve_lanes(others: u64, burst: &Burst, ingress: PortId, notes: &mut Notes, context: &Context<'_>) -> u64 {
-    let tables = context.tables;
-    let own = tables.own_mac.raw();
-    let mut sure = 0u64;
-    for i in bits(others) {
-        let note = &mut notes.packets[i];
-        let Headers { dst, ethertype, payload, .. } = note.headers;
-        if dst != own || has_payload_tags(payload, note.admitted.tag) {
-            continue;
-        }
-        let vid = (note.dst >> 48) as u16;
-        let Some(packet) = burst.get(i) else { continue };
-        let bytes = context.pool.head(packet).get(payload as usize..).unwrap_or_default();
-        let mac = if ethertype == EtherType::MESSAGE.0 && tables.lanes.message {
-            Header::final_mac(bytes, packet.len() - payload as usize)
-        } else if ethertype == EtherType::IPV4.0 && tables.lanes.ip {
-            Vid::new(vid).and_then(|vid| neighbor(tables, vid, EtherType::IPV4, bytes)).map(MacAddr::raw)
-        } else {
-            None
-        };
-        if let Some(mac) = mac {
-            note.dst = mac | u64::from(vid) << 48;
-            note.slots.1 = context.fdb.slot(note.dst);
-            sure |= 1 << i;
-        }
-    }
-    let mut lookup = Lookup::new(ingress, tables);
-    let mut found = 0u64;
-    for i in bits(sure) {
-        let note = &mut notes.packets[i];
-        // Unknown, here, blocked, another tag: the long way tells which.
-        let Some(port) = lookup.known(note, context) else { continue };
-        note.verdict = Some(Verdict::Forward(port));
-        note.headers.dst = note.dst & 0xffff_ffff_ffff;
-        found |= 1 << i;
+    let messages = if context.tables.lanes.message { address_messages(others, burst, notes, context) } else { 0 };
+    let rest = others & !messages;
+    let packets = if context.tables.lanes.ip && rest != 0 { address_packets(rest, burst, notes, context) } else { 0 };
+    let addressed = messages | packets;
+    let found = resolve_known(addressed, ingress, notes, context);
+    // What is unknown, here, blocked, or wants another tag goes the long way, which tells them apart and begins anew.
+    for i in bits(addressed & !found) {
+        notes.packets[i].headers.dst = context.tables.own_mac.raw();
     }
     notes.readdressed |= found;
     others & !found
+}
+
+/// A frame to us, without tags beside the one of its VLAN.
+#[inline(always)]
+fn is_for_lane(note: &Note, ethertype: EtherType, own: u64) -> bool {
+    note.headers.ethertype == ethertype.0 && note.headers.dst == own && !has_payload_tags(note.headers.payload, note.admitted.tag)
+}
+
+/// Gives a packet another destination, and asks for its line of the FDB.
+#[inline(always)]
+fn address(note: &mut Note, mac: u64, fdb: &Fdb) {
+    note.headers.dst = mac;
+    note.dst = note.dst & 0xffff << 48 | mac;
+    note.slots.1 = fdb.slot(note.dst);
+}
+
+/// Gives messages to us their final destination, if it is a MAC; returns which they were.
+#[inline(always)]
+fn address_messages(others: u64, burst: &Burst, notes: &mut Notes, context: &Context<'_>) -> u64 {
+    let own = context.tables.own_mac.raw();
+    let mut addressed = 0u64;
+    for i in bits(others) {
+        let (note, Some(packet)) = (&mut notes.packets[i], burst.get(i)) else { continue };
+        if !is_for_lane(note, EtherType::MESSAGE, own) {
+            continue;
+        }
+        let payload = note.headers.payload as usize;
+        let Some(bytes) = context.pool.head(packet).get(payload..) else { continue };
+        if let Some(mac) = Header::final_mac(bytes, note.len as usize - payload) {
+            address(note, mac, context.fdb);
+            addressed |= 1 << i;
+        }
+    }
+    addressed
+}
+
+/// Gives IPv4 packets to us the MAC of the neighbour they are for; returns which they were.
+#[inline(never)]
+fn address_packets(others: u64, burst: &Burst, notes: &mut Notes, context: &Context<'_>) -> u64 {
+    let own = context.tables.own_mac.raw();
+    let mut addressed = 0u64;
+    for i in bits(others) {
+        let (note, Some(packet)) = (&mut notes.packets[i], burst.get(i)) else { continue };
+        if !is_for_lane(note, EtherType::IPV4, own) {
+            continue;
+        }
+        let bytes = context.pool.head(packet).get(note.headers.payload as usize..).unwrap_or_default();
+        let vid = Vid::new((note.dst >> 48) as u16);
+        if let Some(mac) = vid.and_then(|vid| neighbor(context.tables, vid, EtherType::IPV4, bytes)) {
+            address(note, mac.raw(), context.fdb);
+            addressed |= 1 << i;
+        }
+    }
+    addressed
 }
 
 /// Notes whether a packet that leaves by one port needs another tag.

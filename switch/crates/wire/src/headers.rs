@@ -39,7 +39,17 @@ impl Headers {
     /// `frame` may be the first part of the frame if that has at least 60 bytes.
     #[inline(always)]
     pub fn parse(frame: &[u8]) -> Option<Headers> {
-        let start: &[u8; FRAME_LEN_MIN] = frame.first_chunk()?;
+        let mut headers = Headers::default();
+        headers.parse_into(frame).then_some(headers)
+    }
+
+    /// [`parse`](Self::parse) to where the headers are to be; `false` for a runt, whose headers are then the default ones.
+    #[inline(always)]
+    pub fn parse_into(&mut self, frame: &[u8]) -> bool {
+        let Some(start) = frame.first_chunk::<FRAME_LEN_MIN>() else {
+            *self = Headers::default();
+            return false;
+        };
         let word = |at: usize| {
             u64::from_le_bytes([
                 start[at],
@@ -53,20 +63,22 @@ impl Headers {
             ])
         };
         let (first, second) = (word(0), word(8));
-        let mut headers = Headers {
+        let ethertype = ((second >> 32) as u16).swap_bytes();
+        *self = Headers {
             dst: first & MAC_MASK,
             src: first >> 48 | (second & 0xffff_ffff) << 16,
             tci: Tci(0),
-            ethertype: ((second >> 32) as u16).swap_bytes(),
+            ethertype,
             payload: 14,
             tagged: false,
         };
-        if headers.ethertype == TPID_8021Q || headers.ethertype == TPID_8021AD {
-            headers.look_through_tags(start);
+        if ethertype == TPID_8021Q || ethertype == TPID_8021AD {
+            self.look_through_tags(start);
         }
-        Some(headers)
+        true
     }
 
+    #[inline(never)]
     fn look_through_tags(&mut self, start: &[u8; FRAME_LEN_MIN]) {
         let at = |offset: usize| u16::from_be_bytes([start[offset], start[offset + 1]]);
         self.tagged = self.ethertype == TPID_8021Q;

@@ -22,7 +22,7 @@ pub struct Slot(u32);
 
 /// What is known of a key, in one word: tick last seen (32 bits), generation (16), port (8), kind (8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Value(u64);
+pub(crate) struct Value(u64);
 
 impl Value {
     #[inline(always)]
