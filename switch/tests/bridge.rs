@@ -9,7 +9,7 @@ use bladeswitch::assembly;
 use bladeswitch::replay::Stage;
 use control::config::Config;
 use dataplane::DropReason;
-use port::{Burst, Hugepages, LinkState, Mempool, Nanos, PoolCache, PortId, RxQueue};
+use port::{Burst, Hugepages, LinkState, Mempool, Nanos, PoolCache, PortId, RxQueue, TxQueue};
 use wire::MacAddr;
 
 const MACS: [u8; 12] = [2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1];
@@ -262,4 +262,45 @@ fn without_buffers_frames_are_lost_and_counted_and_it_goes_on() {
     stage.feed(slot(1), [plain(blade(2), blade(1), 60, 0)]);
     assert_eq!(sent(&mut stage).len(), 1, "the buffers are back");
     end(stage);
+}
+
+/// Four blades at full rate into one: each gets its share of the queue, whichever port it has (RFC 2889 §5.2, many to one).
+#[test]
+fn ports_share_a_full_queue_fairly() {
+    const TURNS: u64 = 4000;
+    let text =
+        format!("{SILENT}[switch]\nburst = 4\n{}", (1..=5).map(|n| format!("[[blade]]\nslot = {n}\nqueue = 4\n")).collect::<String>());
+    let config = Config::parse(&text, "test.toml").unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+    let mempool = Mempool::new(1024, Hugepages::Never).unwrap();
+    let (ports, mut far, _plugs) = assembly::memory_ports(&config, 16);
+    let mut switch = assembly::build(&config, ports, &mempool, 1);
+    let mut pool = mempool.cache();
+    let mut came = [0u64; 4];
+    let mut burst = Burst::new();
+    burst.extend(pool.alloc_copy(&plain(MacAddr::BROADCAST, blade(5), 60, 0)));
+    far[4].tx[0].tx_burst(Nanos::ZERO, &mut pool, &mut burst);
+    for turn in 0..TURNS {
+        let now = Nanos(turn * 2976);
+        switch.settle(now);
+        for port in &mut far {
+            while port.rx[0].rx_burst(now, &mut pool, &mut burst, 64) > 0 {
+                for packet in &burst {
+                    if let Some(count) = came.get_mut(pool.head(packet)[14] as usize).filter(|_| turn > 0) {
+                        *count += 1;
+                    }
+                }
+                pool.free_all(&mut burst);
+            }
+        }
+        for (mark, port) in far.iter_mut().enumerate().take(4) {
+            burst.extend((0..4).filter_map(|_| pool.alloc_copy(&plain(blade(5), blade(mark as u8 + 1), 60, mark as u8))));
+            port.tx[0].tx_burst(now, &mut pool, &mut burst);
+            pool.free_all(&mut burst);
+        }
+    }
+    let (least, most) = (came.iter().min().unwrap(), came.iter().max().unwrap());
+    assert_eq!(came.iter().sum::<u64>(), (TURNS - 1) * 4, "the queue is full each time: {came:?}");
+    assert!(*least as f64 > 0.9 * *most as f64, "{came:?}");
+    switch.settle(Nanos(TURNS * 2976));
+    switch.check_ledger().unwrap();
 }

@@ -85,6 +85,8 @@ pub struct Worker {
     /// An FDB tick; `u64::MAX` if nothing ages.
     tick: Nanos,
     rx: Vec<RxSlot>,
+    /// The first prime from the number of these on.
+    rx_places: usize,
     output: Output,
     control: ToControl,
     commands: Consumer<Command>,
@@ -144,6 +146,7 @@ pub fn build(
             fdb: Fdb::new(sizes.fdb.clone(), if sizes.ageing.0 == 0 { u32::MAX } else { TICKS_PER_AGE }, sizes.seed),
             tick: if sizes.ageing.0 == 0 { Nanos(u64::MAX) } else { Nanos((sizes.ageing.0 / TICKS_PER_AGE as u64).max(1)) },
             rx: Vec::new(),
+            rx_places: 2,
             output: Output::new(routes, crossings),
             control: ToControl { punts: punt_tx, events: event_tx, events_lost: 0 },
             commands,
@@ -181,7 +184,15 @@ pub fn build(
         }
         devices.push(port.device);
     }
+    for worker in &mut workers {
+        worker.rx_places = first_prime_from(worker.rx.len());
+    }
     (workers, ends, devices)
+}
+
+/// The first prime from `number` on, at least 2.
+fn first_prime_from(number: usize) -> usize {
+    (number.max(2)..).find(|&n| (2..n).all(|divisor| n % divisor != 0)).unwrap_or(number)
 }
 
 /// Where worker `owner` stands in a list of all workers but `id`.
@@ -223,10 +234,37 @@ impl Worker {
 
     #[inline]
     fn receive<O: Observer>(&mut self, now: Nanos, tick: u32, observer: &mut O) -> usize {
-        let Worker { tables, pool, fdb, rx, output, control, updates_to, counters, totals, burst_size, burst, notes, updates, .. } = self;
+        let Worker {
+            tables,
+            pool,
+            fdb,
+            rx,
+            rx_places,
+            output,
+            control,
+            updates_to,
+            counters,
+            totals,
+            burst_size,
+            burst,
+            notes,
+            updates,
+            ..
+        } = self;
         let tables: &Tables = tables.read();
         let mut handled = 0;
-        for slot in rx {
+        // The queue that is first gets the last room of a port that is nearly full, and so does one behind an idle one; so where it begins and
+        // in which steps it goes is drawn anew. From the time alone: the number of turns depends on the number of workers. Of a prime
+        // number of places any step meets each once; those beyond the queues are empty.
+        let places = *rx_places as u64;
+        let drawn = now.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let step = 1 + ((drawn >> 32) * (places - 1) >> 32) as usize;
+        let mut next = ((drawn & 0xffff_ffff) * places >> 32) as usize;
+        for _ in 0..*rx_places {
+            let place = next;
+            next += step;
+            next -= if next < *rx_places { 0 } else { *rx_places };
+            let Some(slot) = rx.get_mut(place) else { continue };
             observer.begin();
             let count = slot.queue.rx_burst(now, pool, burst, *burst_size);
             observer.end(Phase::Receive, count, notes);
