@@ -97,7 +97,7 @@ fn quick_is_loud_and_the_report_is_written() {
     assert_eq!(code, 0, "{err}");
     assert!(err.contains("NOT a result by the standard") && out.contains("NOT a result by the standard"), "{out}{err}");
     assert!(out.contains("Throughput (RFC 2544, section 26.1)") && out.contains("100.000"), "{out}");
-    for file in ["rfc2544.html", "rfc2544.json"] {
+    for file in ["rfc2544-throughput.html", "rfc2544-throughput.json"] {
         assert!(dir.path().join(file).is_file(), "{file}");
     }
 }
