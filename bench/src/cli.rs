@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bench::hotpath::{self, Case, Measured};
+use bench::hotpath::{self, Baseline, Case, Measured};
 use bench::{chassis, generator, report};
 use clap::{Args, Parser, Subcommand};
 use comfy_table::Table;
@@ -67,6 +67,9 @@ struct HotpathArgs {
     /// Do not count instructions (which takes valgrind some seconds for each figure)
     #[arg(long)]
     no_instructions: bool,
+    /// Fail if a case takes over 2 % more instructions than in this file, which has the form of the one --json writes
+    #[arg(long, value_name = "FILE", conflicts_with = "no_instructions")]
+    guard: Option<PathBuf>,
     /// Write the figures as a JSON list to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -209,7 +212,16 @@ fn run_hotpath(args: &HotpathArgs) -> Result<(), String> {
         text.push_str("instructions are counted by valgrind's callgrind, which is missing or failed: apt-get install valgrind\n");
     }
     write_json(args.json.as_deref(), &results)?;
-    print(text.as_bytes())
+    print(text.as_bytes())?;
+    match &args.guard {
+        Some(path) => {
+            let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+            let baseline = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+            let baseline: Vec<Baseline> = serde_json::from_str(&baseline).map_err(|error| failed(&error))?;
+            hotpath::guard(&baseline, &results).map_err(|error| failed(&error))
+        }
+        None => Ok(()),
+    }
 }
 
 fn write_json(path: Option<&Path>, figures: &impl serde::Serialize) -> Result<(), String> {

@@ -26,7 +26,7 @@ use wire::{MacAddr, Tci, Vid};
 use crate::callgrind;
 
 /// What kind of frames, through which lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum Case {
@@ -69,6 +69,44 @@ pub struct Measured {
     pub instructions_per_packet: Option<f64>,
     /// Packets timed.
     pub packets: u64,
+}
+
+/// What a case may cost: the part of [`Measured`] that does not depend on the machine's load.
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+pub struct Baseline {
+    /// The case.
+    pub case: Case,
+    /// Stations in the tables.
+    pub addresses: u32,
+    /// Packets taken from a queue at once.
+    pub burst: usize,
+    /// Instructions.
+    pub instructions_per_packet: f64,
+}
+
+/// Instructions above the baseline that pass.
+const GUARD_SLACK: f64 = 1.02;
+
+/// Compares instructions with a baseline.
+///
+/// # Errors
+/// A case of the baseline that takes over 2 % more, or was not measured.
+pub fn guard(baseline: &[Baseline], measured: &[Measured]) -> Result<(), String> {
+    for want in baseline {
+        let same = |got: &&Measured| (got.case, got.addresses, got.burst) == (want.case, want.addresses, want.burst);
+        let name = format!("{} with {} stations in bursts of {}", want.case.name(), want.addresses, want.burst);
+        let Some(count) = measured.iter().find(same).and_then(|got| got.instructions_per_packet) else {
+            return Err(format!("{name} is in the baseline and was not counted: it needs valgrind, and the same --addresses and --burst"));
+        };
+        if count > want.instructions_per_packet * GUARD_SLACK {
+            return Err(format!(
+                "{name} takes {count:.1} instructions a packet, {:.1} in the baseline: find out why, or write the new figure and the reason in \
+                 the same commit",
+                want.instructions_per_packet
+            ));
+        }
+    }
+    Ok(())
 }
 
 const SWITCH_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 0xfe]);
@@ -395,4 +433,27 @@ pub fn instructions(case: Case, ports: u16, addresses: u32, burst: usize) -> Opt
 /// Key of a station in VLAN 1, for tests.
 pub fn station_key(station: u32) -> fdb::Key {
     fdb::key(Vid::DEFAULT, station_mac(station))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guard_lets_two_percent_pass_and_no_more() {
+        let baseline = [Baseline { case: Case::Message, addresses: 1000, burst: 32, instructions_per_packet: 400.0 }];
+        let measured = |instructions_per_packet| Measured {
+            case: Case::Message,
+            addresses: 1000,
+            burst: 32,
+            cycles_per_packet: 50.0,
+            cycles_per_packet_min: 50.0,
+            instructions_per_packet,
+            packets: 1,
+        };
+        assert_eq!(guard(&baseline, &[measured(Some(408.0))]), Ok(()));
+        assert!(guard(&baseline, &[measured(Some(408.1))]).unwrap_err().contains("408.1 instructions a packet, 400.0 in the baseline"));
+        assert!(guard(&baseline, &[measured(None)]).unwrap_err().contains("was not counted"));
+        assert!(guard(&baseline, &[]).unwrap_err().contains("was not counted"));
+    }
 }
