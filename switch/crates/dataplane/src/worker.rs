@@ -258,8 +258,8 @@ impl Worker {
         // number of places any step meets each once; those beyond the queues are empty.
         let places = *rx_places as u64;
         let drawn = now.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let step = 1 + ((drawn >> 32) * (places - 1) >> 32) as usize;
-        let mut next = ((drawn & 0xffff_ffff) * places >> 32) as usize;
+        let step = 1 + (((drawn >> 32) * (places - 1)) >> 32) as usize;
+        let mut next = (((drawn & 0xffff_ffff) * places) >> 32) as usize;
         for _ in 0..*rx_places {
             let place = next;
             next += step;
