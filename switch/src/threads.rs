@@ -1,7 +1,7 @@
 //! The switch in real time: a pinned thread for each worker, one for control.
 //!
 //! Threads that wait for each other's rings would cost nothing but the cores they spin on. So `idle = "adaptive"` has them sleep:
-//! workers as in [`idle`], control parked until a worker has told it something. Whoever puts something into a ring
+//! workers as in `idle`, control parked until a worker has told it something. Whoever puts something into a ring
 //! of a sleeper wakes it afterwards, here, not in the data plane, which knows neither sleep nor kernel. `idle = "spin"` wakes
 //! nobody: workers never sleep, control looks every millisecond.
 

@@ -167,7 +167,7 @@ pub fn print(text: &str) -> Result<(), Failure> {
 /// A result as JSON to stdout.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(Failure::other)?;
     print(&(text + "\n"))

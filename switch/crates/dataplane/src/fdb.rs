@@ -1,7 +1,7 @@
 //! The forwarding database: behind which port is `(VLAN, MAC)`?
 //!
 //! One hashbrown table of 16-byte entries, keyed by VID and MAC in one `u64`, and in front of it an array of cache lines
-//! with four entries each ([`front`]): a look-up touches one line, and that line can be prefetched for a whole burst
+//! with four entries each (`front`): a look-up touches one line, and that line can be prefetched for a whole burst
 //! before it is needed ([`Fdb::slot`]). The front holds copies of the table's entries, all but the few that found no
 //! place; what it does not hold is looked for in the table. Each worker has a whole one of its own: reads
 //! take no lock and write no shared line, and there is one writer. What one worker learns it tells the others (see `worker.rs`).
