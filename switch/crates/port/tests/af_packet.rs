@@ -126,6 +126,9 @@ fn checksums_left_to_a_card_are_completed() {
                     ip("link set p1 up");
                     ip("neigh add 198.18.0.1 lladdr 02:00:00:00:00:01 dev p1");
                     let socket = UdpSocket::bind("198.18.0.2:5000").unwrap();
+                    to_here.send(0).unwrap();
+                    // Not before the port is open: nobody would be there to receive them.
+                    there.recv().unwrap();
                     for len in [1, 17, 100, 1472] {
                         socket.send_to(&vec![0xa5; len], "198.18.0.1:6000").unwrap();
                     }
@@ -136,7 +139,10 @@ fn checksums_left_to_a_card_are_completed() {
             let Ok(id) = here.recv() else { return };
             ip(&format!("link set p1 netns {id}"));
             to_there.send(()).unwrap();
+            here.recv().unwrap();
             let mut opened = Opened::open("af_packet:p0");
+            up(&mut opened);
+            to_there.send(()).unwrap();
             let reasons = opened.port.device.reasons();
             assert!(reasons.iter().any(|reason| reason.starts_with("warning: the other end of p0 ")), "{reasons:?}");
             assert!(opened.port.device.enters_namespaces());
