@@ -4,6 +4,8 @@
 //! Nothing sleeps: what has to come about is waited for, with a deadline. Frames go only between interfaces that the test has
 //! made. Without root, or without a program a test is about, it prints `skipped: why`.
 
+#[path = "netns/bridge.rs"]
+mod bridge;
 #[path = "netns/life.rs"]
 mod life;
 #[path = "netns/message.rs"]

@@ -147,7 +147,8 @@ impl Site {
 
     /// Records what a place receives, into a file that [`recorded`] reads.
     pub fn record(&self, place: Place, file: &str) -> Background {
-        let args = ["tcpdump", "-i", "eth0", "-Q", "in", "-p", "-U", "--immediate-mode", "-s", "0", "-w", file];
+        // Its buffer has a place of the longest length for each frame: those of the default are eight.
+        let args = ["tcpdump", "-i", "eth0", "-Q", "in", "-p", "-U", "--immediate-mode", "-s", "9100", "-B", "16384", "-w", file];
         let background = self.background(place, &args, "listening on");
         until("the capture has begun", || fs::metadata(self.path(file)).is_ok_and(|file| file.len() >= 24));
         background
@@ -162,18 +163,23 @@ impl Site {
             writer.write_frame(interface, index as u64 * 1000, frame, frame.len() as u32, &FrameNotes::default()).unwrap();
         }
         writer.finish().unwrap();
-        self.ok(place, &["tcpreplay", "-q", "-i", "eth0", "--pps=2000", file.to_str().unwrap()]);
+        self.ok(place, &["tcpreplay", "-q", "-i", "eth0", "--topspeed", file.to_str().unwrap()]);
+    }
+
+    /// The frames in a capture so far.
+    pub fn captured(&self, file: &str) -> Vec<Vec<u8>> {
+        match CaptureFile::open(self.path(file)) {
+            // A frame that is being written is cut off: next time.
+            Ok(capture) => capture.frames().map_while(Result::ok).map(|frame| frame.bytes.to_vec()).collect(),
+            Err(_) => Vec::new(),
+        }
     }
 
     /// The frames in a capture before its marker, once that is there.
     pub fn recorded(&self, file: &str) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
         until("the marker arrives", || {
-            frames = match CaptureFile::open(self.path(file)) {
-                // A frame that is being written is cut off: next time.
-                Ok(capture) => capture.frames().map_while(Result::ok).map(|frame| frame.bytes.to_vec()).collect(),
-                Err(_) => Vec::new(),
-            };
+            frames = self.captured(file);
             // Hosts say things of their own, also behind it.
             let marker = frames.iter().position(|frame: &Vec<u8>| frame.get(12..14) == Some(&MARKER.to_be_bytes()));
             frames.truncate(marker.unwrap_or(frames.len()));
