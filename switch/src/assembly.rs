@@ -47,7 +47,8 @@ pub fn buffers_needed(config: &Config) -> u32 {
     let to_control = config.switch.workers * 2 * PUNT_RING;
     let free_in_caches = (config.switch.workers + 2) * 1024;
     let interfaces: usize = config.ports.iter().map(held_by_interface).sum();
-    let all = queues + in_hand + crossing + to_control + free_in_caches + interfaces;
+    let buses = control::bus::frames_waiting_max(config);
+    let all = buses + queues + in_hand + crossing + to_control + free_in_caches + interfaces;
     u32::try_from(all.next_multiple_of(1024)).unwrap_or(u32::MAX).min(port::mempool::BUFFERS_MAX)
 }
 
@@ -81,6 +82,7 @@ pub fn sizes(config: &Config, seed: u64) -> Sizes {
         seed,
         punt_ring: PUNT_RING,
         cross_ring: CROSS_RING,
+        buses: control::bus::specs(config),
     }
 }
 

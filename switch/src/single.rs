@@ -24,15 +24,23 @@ impl Switch {
         self.workers.iter().filter_map(|worker| worker.next_event()).chain(self.control.next_event()).min()
     }
 
+    /// When a bus lets the next frame go.
+    pub fn next_bus_event(&self) -> Option<Nanos> {
+        self.workers.iter().filter_map(Worker::next_bus_event).min()
+    }
+
     /// The ledger after [`settle`](Self::settle), or why it does not balance: in total or for a port.
     pub fn check_ledger(&self) -> Result<Ledger, String> {
         let ledger = self.control.ledger();
         if !ledger.is_balanced() {
             return Err(ledger.to_string());
         }
+        let counters = |index: usize| self.control.port_counters(port::PortId(index as u8));
+        // What is between workers is nobody's yet; what waits for a bus is a port's.
+        let waiting: u64 = (0..self.control.config().ports.len()).map(|index| counters(index).held).sum();
         for (index, port) in self.control.config().ports.iter().enumerate() {
-            let counters = self.control.port_counters(port::PortId(index as u8));
-            if ledger.held == 0 && !counters.is_balanced(0) {
+            let counters = counters(index);
+            if ledger.held == waiting && !counters.is_balanced(0) {
                 return Err(format!("port {}: {counters:?}", port.name));
             }
         }

@@ -121,6 +121,11 @@ impl Running {
         }
         settle(&mut workers, &mut lock(&self.control), self.clock.now(), &mut ());
         for worker in &mut workers {
+            // What still waits for its turn on a bus would wait for ever.
+            worker.release_buses(self.clock.now());
+            worker.publish();
+        }
+        for worker in &mut workers {
             worker.flush_pool();
         }
     }

@@ -2,6 +2,8 @@
 //! Platform*, one after the other. Numbers in brackets are its paragraphs.
 
 mod blades;
+#[path = "patent/bus.rs"]
+mod bus;
 
 use blades::*;
 use port::{Nanos, PortId};
@@ -13,7 +15,12 @@ use wire::message::{Final, Header, Message, MessageError, MessageType, Notice, N
 const UPLINK: PortId = PortId(4);
 
 fn four_blades() -> bladeswitch::replay::Stage {
-    let mut stage = stage(&chassis(SILENT, 4));
+    four_blades_of(SILENT)
+}
+
+/// Four blades that have been heard, behind a switch whose configuration begins with `head`.
+fn four_blades_of(head: &str) -> bladeswitch::replay::Stage {
+    let mut stage = stage(&chassis(head, 4));
     teach(&mut stage, &[(slot(1), blade(1)), (slot(2), blade(2)), (slot(3), blade(3)), (slot(4), blade(4)), (UPLINK, OUTSIDE)]);
     stage
 }

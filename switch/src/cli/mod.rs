@@ -7,6 +7,7 @@
 
 pub mod blade;
 pub mod blades;
+mod bus;
 pub mod check;
 pub mod client;
 pub mod explain;

@@ -10,7 +10,7 @@ use control::show;
 use serde::de::DeserializeOwned;
 
 use super::table::{age, count, or_dash, table, tenths};
-use super::{Done, Failure, client, print};
+use super::{Done, Failure, bus, client, print};
 
 /// Where `show` looks unless it is told.
 pub(super) const DEFAULT_SOCKET: &str = "/run/bladeswitch.sock";
@@ -44,6 +44,8 @@ pub enum What {
     Identities,
     /// VLANs and their ports
     Vlans,
+    /// Backplanes and their buses: the slot table and its use
+    Bus,
     /// Frames that went nowhere, by reason and port
     Drops,
     /// Where every frame is accounted for
@@ -78,6 +80,7 @@ pub fn show(args: &Args) -> Done {
         (What::Neighbors, _) => "/v1/neighbors",
         (What::Identities, _) => "/v1/identities",
         (What::Vlans, _) => "/v1/vlans",
+        (What::Bus, _) => "/v1/bus",
         (What::Drops, _) => "/v1/drops",
         (What::Ledger, _) => "/v1/ledger",
         (What::Workers, _) => "/v1/workers",
@@ -91,6 +94,7 @@ pub fn show(args: &Args) -> Done {
         What::Neighbors => neighbors(&read(&answer)?),
         What::Identities => identities(&read(&answer)?),
         What::Vlans => vlans(&read(&answer)?),
+        What::Bus => bus::text(&read(&answer)?),
         What::Drops => drops(&read(&answer)?),
         What::Ledger => ledger(&read(&answer)?),
         What::Workers => workers(&read(&answer)?),
@@ -289,6 +293,7 @@ fn ledger(shown: &show::LedgerShown) -> String {
         row.extend(numbers);
         row.push(port.open_in.to_string());
         row.extend(more);
+        row.push(count(port.held));
         row.push(port.open_out.to_string());
         row
     };
@@ -304,6 +309,7 @@ fn ledger(shown: &show::LedgerShown) -> String {
         ">+ injected",
         ">= sent",
         ">+ dropped",
+        ">+ held",
         ">+ in hand",
     ];
     let mut text = table(&heads, shown.ports.iter().map(row));

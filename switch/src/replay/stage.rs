@@ -287,16 +287,18 @@ impl Stage {
     }
 
     /// As [`advance`](Self::advance), without a stop at the end of each frame on a wire: links know by themselves when a frame's last
-    /// bit is out, and nobody else asks. What is due of control happens when it is due.
+    /// bit is out, and nobody else asks. What is due of control or a bus happens when it is due.
     pub(super) fn skip_to(&mut self, until: Nanos) {
         if until <= self.now {
             return;
         }
         self.cause.store(Cause::CONTROL.raw(), Ordering::Relaxed);
-        while let Some(next) = self.switch.control.next_event().filter(|&next| next <= until) {
+        // Nor does a bus let frames go by itself.
+        let due = |switch: &Switch| switch.control.next_event().into_iter().chain(switch.next_bus_event()).min();
+        while let Some(next) = due(&self.switch).filter(|&next| next <= until) {
             self.now = next.max(self.now);
             self.turn_until_quiet(&mut ());
-            if self.switch.control.next_event() == Some(next) {
+            if due(&self.switch) == Some(next) {
                 break;
             }
         }

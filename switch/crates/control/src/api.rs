@@ -44,7 +44,7 @@ const FDB_POLL: Duration = Duration::from_millis(1);
 /// How long open requests have when the server ends.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// What there is.
-const PATHS: [&str; 14] = [
+const PATHS: [&str; 15] = [
     "GET /v1/ports",
     "GET /v1/fdb",
     "POST /v1/fdb/flush",
@@ -54,6 +54,7 @@ const PATHS: [&str; 14] = [
     "POST /v1/blades/command",
     "GET /v1/blades/command/{transaction}",
     "GET /v1/vlans",
+    "GET /v1/bus",
     "GET /v1/drops",
     "GET /v1/ledger",
     "GET /v1/workers",
@@ -219,6 +220,7 @@ fn router(control: Arc<Mutex<Control>>) -> Router {
         .route("/v1/blades/command", post(blades::command))
         .route("/v1/blades/command/{transaction}", get(blades::progress))
         .route("/v1/vlans", get(|State(api): State<Api>| async move { Json(show::vlans(&api.control())) }))
+        .route("/v1/bus", get(|State(api): State<Api>| async move { Json(show::buses(&api.control())) }))
         .route("/v1/drops", get(|State(api): State<Api>| async move { Json(show::drops(&api.control())) }))
         .route("/v1/ledger", get(|State(api): State<Api>| async move { Json(show::ledger(&api.control())) }))
         .route("/v1/workers", get(|State(api): State<Api>| async move { Json(show::workers(&api.control())) }))

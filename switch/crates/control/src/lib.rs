@@ -6,6 +6,7 @@
 
 pub mod agents;
 pub mod api;
+pub mod bus;
 pub mod config;
 pub mod identity;
 pub mod metrics;

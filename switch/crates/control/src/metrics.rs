@@ -17,6 +17,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::plane::{Control, ControlCounters};
+use crate::show;
 
 /// The content type of [`encode`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -28,6 +29,7 @@ pub struct Scrape {
     workers: Vec<(WorkerCounters, [PhaseCost; Phase::ALL.len()])>,
     control: ControlCounters,
     held: u64,
+    buses: Vec<show::Backplane>,
     neighbors: usize,
     pool_buffers: u32,
     pool_taken: u32,
@@ -56,6 +58,7 @@ impl Scrape {
             workers: control.worker_counters().into_iter().zip(control.phases().iter().map(|phases| phases.load())).collect(),
             control: control.counters(),
             held,
+            buses: show::buses(control).backplanes,
             neighbors: control.neighbors().len(),
             pool_buffers: control.mempool().buffers(),
             pool_taken: control.mempool().in_use(),
@@ -80,6 +83,7 @@ impl Collector for Scrape {
         let mut out = Families(encoder);
         self.encode_ports(&mut out)?;
         self.encode_workers(&mut out)?;
+        self.encode_buses(&mut out)?;
         self.encode_control(&mut out)
     }
 }
@@ -122,6 +126,34 @@ const PHASE_COUNTERS: [PhaseCounter; 3] = [
     ("bladeswitch_phase_packets", "Packets a phase handled in the turns that were timed", |cost| cost.packets),
     ("bladeswitch_phase_ticks", "Ticks of the time stamp counter a phase took in the turns that were timed", |cost| cost.ticks),
 ];
+
+/// A counter or gauge of a station of a bus.
+type StationCounter = (&'static str, &'static str, fn(&show::Station) -> u64);
+
+const STATION_COUNTERS: [StationCounter; 3] = [
+    ("bladeswitch_bus_frames", "Frames of a station that crossed the bus", |station| station.frames),
+    ("bladeswitch_bus_bytes", "Bytes of the bus these took, 24 a frame included", |station| station.bytes),
+    ("bladeswitch_bus_dropped", "Frames that found the station's queue full", |station| station.dropped),
+];
+
+const STATION_GAUGES: [StationCounter; 2] = [
+    ("bladeswitch_bus_waiting", "Frames of a station that wait for the bus", |station| station.waiting),
+    ("bladeswitch_bus_latency_max_nanoseconds", "The longest that a frame of a station took to cross", |station| station.latency_max_ns),
+];
+
+/// A counter of a timeslot.
+type SlotCounter = (&'static str, &'static str, fn(&show::Slot) -> u64);
+
+const SLOT_COUNTERS: [SlotCounter; 4] = [
+    ("bladeswitch_bus_slot_used", "Times a timeslot was used", |slot| slot.used),
+    ("bladeswitch_bus_slot_frames", "Frames in a timeslot", |slot| slot.frames),
+    ("bladeswitch_bus_slot_bytes", "Bytes of the bus in a timeslot", |slot| slot.bytes),
+    ("bladeswitch_bus_slot_lent", "Frames in a timeslot of a station it was lent to", |slot| slot.lent),
+];
+
+fn station_labels(bus: &show::Backplane, station: &show::Station) -> Labels {
+    vec![("backplane", bus.name.clone()), ("station", station.station.clone())]
+}
 
 /// A counter of control's.
 type ControlCounter = (&'static str, &'static str, fn(&ControlCounters) -> u64);
@@ -172,11 +204,31 @@ impl Scrape {
         Ok(())
     }
 
+    fn encode_buses(&self, out: &mut Families<'_>) -> fmt::Result {
+        for (name, help, get) in STATION_COUNTERS {
+            let stations =
+                self.buses.iter().flat_map(|bus| bus.stations.iter().map(|station| (station_labels(bus, station), get(station))));
+            out.counters(name, help, stations)?;
+        }
+        for (name, help, get) in STATION_GAUGES {
+            let stations =
+                self.buses.iter().flat_map(|bus| bus.stations.iter().map(|station| (station_labels(bus, station), get(station))));
+            out.gauges(name, help, stations)?;
+        }
+        for (name, help, get) in SLOT_COUNTERS {
+            let labels = |bus: &show::Backplane, slot: &show::Slot| {
+                vec![("backplane", bus.name.clone()), ("slot", slot.slot.to_string()), ("owner", slot.owner.clone())]
+            };
+            out.counters(name, help, self.buses.iter().flat_map(|bus| bus.slots.iter().map(move |slot| (labels(bus, slot), get(slot)))))?;
+        }
+        Ok(())
+    }
+
     fn encode_control(&self, out: &mut Families<'_>) -> fmt::Result {
         for (name, help, get) in CONTROL_COUNTERS {
             out.counters(name, help, [(Labels::new(), get(&self.control))])?;
         }
-        out.gauges("bladeswitch_held", "Frames on their way between workers", [(Labels::new(), self.held)])?;
+        out.gauges("bladeswitch_held", "Frames on their way between workers, and those that wait for a bus", [(Labels::new(), self.held)])?;
         out.gauges("bladeswitch_neighbors", "Entries in the neighbor table", [(Labels::new(), self.neighbors as u64)])?;
         out.gauges("bladeswitch_pool_buffers", "Packet buffers in all", [(Labels::new(), u64::from(self.pool_buffers))])?;
         let taken = [(Labels::new(), u64::from(self.pool_taken))];

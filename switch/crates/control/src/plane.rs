@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use dataplane::bus::PublishedBus;
 use dataplane::counters::{Ledger, PortCounters, PublishedPhases, WorkerCounters};
 use dataplane::event::{Command, Event, Punted};
 use dataplane::fdb::{self, Kind, Record};
@@ -92,6 +93,8 @@ pub struct Control {
     tables: Publisher<Tables>,
     workers: Vec<WorkerEnds>,
     phases: Vec<Arc<PublishedPhases>>,
+    /// Those with an arbiter, in the order of their backplanes.
+    buses: Vec<Arc<PublishedBus>>,
     devices: Vec<Box<dyn Device>>,
     links: Vec<LinkState>,
     mempool: Mempool,
@@ -127,11 +130,14 @@ impl Control {
         devices: Vec<Box<dyn Device>>,
         mempool: Mempool,
     ) -> Control {
+        let mut buses: Vec<_> = workers.iter().flat_map(|worker| worker.buses.iter().cloned()).collect();
+        buses.sort_by_key(|(index, _)| *index);
         let neighbors = static_neighbors(&config);
         let identities = Identities::from_config(&config);
         let mut control = Control {
             notice_limit: RateLimit::new(config.lanes.notices_per_s),
             move_limit: RateLimit::new(config.fdb.move_events_per_s),
+            buses: buses.into_iter().map(|(_, bus)| bus).collect(),
             phases: workers.iter().map(|_| Arc::new(PublishedPhases::new())).collect(),
             links: devices.iter().map(|device| device.link()).collect(),
             pool: mempool.cache(),
@@ -534,6 +540,11 @@ impl Control {
     /// What the phases of each worker cost, as sampled by its thread; the thread stores there.
     pub fn phases(&self) -> &[Arc<PublishedPhases>] {
         &self.phases
+    }
+
+    /// What the buses count, those with an arbiter, in the order of their backplanes.
+    pub fn buses(&self) -> &[Arc<PublishedBus>] {
+        &self.buses
     }
 
     /// The ledger, as last published by the workers. While they run the sides may differ by what is in their hands.

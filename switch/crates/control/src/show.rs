@@ -23,8 +23,10 @@ use crate::plane::{Control, ControlCounters, Move};
 use crate::tables;
 
 mod blades;
+mod bus;
 mod drops;
 pub use blades::{Blade, BladeProgress, Blades, CommandShown, blades, command};
+pub use bus::{Backplane, Buses, Slot, Station, buses};
 pub use drops::{Drops, PortDrop, ReasonDrop, drops, meaning};
 
 /// Reads of the ledger before one is taken that is not confirmed by the next.
@@ -346,7 +348,7 @@ pub struct LedgerShown {
     pub dropped: u64,
     /// Frames that went to control.
     pub punted: u64,
-    /// Frames on their way between workers.
+    /// Frames on their way between workers, and those that wait for a bus.
     pub held: u64,
     /// The two halves of each port's own ledger, by id.
     pub ports: Vec<PortLedger>,
@@ -377,7 +379,10 @@ pub struct PortLedger {
     pub tx: u64,
     /// Of these, dropped at the queue.
     pub dropped_out: u64,
-    /// `queued_out + injected - tx - dropped_out`: what was on its way to the queue when it was read. 0 when it is quiet.
+    /// Of these, waiting for the bus.
+    #[serde(default)]
+    pub held: u64,
+    /// `queued_out + injected - tx - dropped_out - held`: what was on its way to the queue when it was read. 0 when it is quiet.
     pub open_out: i64,
 }
 
@@ -403,7 +408,8 @@ pub fn ledger(control: &Control) -> LedgerShown {
             injected: counters.injected,
             tx: counters.tx,
             dropped_out,
-            open_out: open(counters.queued_out + counters.injected, counters.tx + dropped_out),
+            held: counters.held,
+            open_out: open(counters.queued_out + counters.injected, counters.tx + dropped_out + counters.held),
         }
     });
     let ports = ports.collect();

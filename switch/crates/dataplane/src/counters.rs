@@ -4,7 +4,7 @@
 //! `rx + copies + injected = tx + Σ drop(reason) + punted + held`, in total, and in two halves per port:
 //!
 //! - coming in: `rx + copies = queued_in + punted + Σ drop(reasons before a queue)`;
-//! - going out: `queued_out + injected = tx + Σ drop(reasons at the queue)`.
+//! - going out: `queued_out + injected = tx + Σ drop(reasons at the queue) + held`.
 //!
 //! The terms are counted where they happen, independently of one another, so that a lost frame shows.
 //!
@@ -38,11 +38,13 @@ pub struct PortCounters {
     pub tx: u64,
     /// Their bytes, without FCS.
     pub tx_bytes: u64,
-    /// Frames dropped, by reason: at the port they came in by, or, for `tx-full` and `cross-full`, at the one they would have left by.
+    /// Frames for this port that wait for its bus. (The one number here that goes down as well.)
+    pub held: u64,
+    /// Frames dropped, by reason: at the port they came in by, or, if [`DropReason::is_at_queue`], at the one they would have left by.
     pub drops: [u64; DropReason::COUNT],
 }
 
-const PLAIN: usize = 9;
+const PLAIN: usize = 10;
 const WORDS: usize = PLAIN + DropReason::COUNT;
 
 impl PortCounters {
@@ -58,6 +60,7 @@ impl PortCounters {
             self.injected,
             self.tx,
             self.tx_bytes,
+            self.held,
         ]);
         words[PLAIN..].copy_from_slice(&self.drops);
         words
@@ -66,8 +69,8 @@ impl PortCounters {
     fn from_words(words: [u64; WORDS]) -> PortCounters {
         let mut drops = [0; DropReason::COUNT];
         drops.copy_from_slice(&words[PLAIN..]);
-        let [rx, rx_bytes, copies, queued_in, punted, queued_out, injected, tx, tx_bytes, ..] = words;
-        PortCounters { rx, rx_bytes, copies, queued_in, punted, queued_out, injected, tx, tx_bytes, drops }
+        let [rx, rx_bytes, copies, queued_in, punted, queued_out, injected, tx, tx_bytes, held, ..] = words;
+        PortCounters { rx, rx_bytes, copies, queued_in, punted, queued_out, injected, tx, tx_bytes, held, drops }
     }
 
     /// Adds another worker's share.
@@ -89,18 +92,20 @@ impl PortCounters {
         self.drops.iter().sum()
     }
 
-    /// The two halves of the port's ledger, see the module text. `held_out` is what waits in rings for this port's queue.
+    /// The two halves of the port's ledger, see the module text. `held_out` is what waits in rings for this port's queue, beside what
+    /// waits for its bus.
     pub fn is_balanced(&self, held_out: u64) -> bool {
         let at_queue: u64 = DropReason::ALL.iter().filter(|reason| reason.is_at_queue()).map(|&reason| self.dropped(reason)).sum();
         let before = self.dropped_total() - at_queue;
-        self.rx + self.copies == self.queued_in + self.punted + before && self.queued_out + self.injected == self.tx + at_queue + held_out
+        self.rx + self.copies == self.queued_in + self.punted + before
+            && self.queued_out + self.injected == self.tx + at_queue + self.held + held_out
     }
 }
 
 impl DropReason {
     /// Counted at the port the frame would have left by.
     pub fn is_at_queue(self) -> bool {
-        matches!(self, DropReason::TxFull | DropReason::TxDown | DropReason::TxOversize | DropReason::CrossFull)
+        matches!(self, DropReason::TxFull | DropReason::TxDown | DropReason::TxOversize | DropReason::BusFull | DropReason::CrossFull)
     }
 }
 
@@ -119,21 +124,21 @@ pub struct Ledger {
     pub dropped: u64,
     /// Frames that went to control.
     pub punted: u64,
-    /// Frames on their way between workers.
+    /// Frames on their way between workers, and those that wait for a bus.
     pub held: u64,
 }
 
 impl Ledger {
-    /// The sum over `ports`, with `held` frames between workers.
-    pub fn of<'a>(ports: impl IntoIterator<Item = &'a PortCounters>, held: u64) -> Ledger {
-        ports.into_iter().fold(Ledger { held, ..Ledger::default() }, |sum, port| Ledger {
+    /// The sum over `ports`, with `between` frames between workers.
+    pub fn of<'a>(ports: impl IntoIterator<Item = &'a PortCounters>, between: u64) -> Ledger {
+        ports.into_iter().fold(Ledger { held: between, ..Ledger::default() }, |sum, port| Ledger {
             rx: sum.rx + port.rx,
             copies: sum.copies + port.copies,
             injected: sum.injected + port.injected,
             tx: sum.tx + port.tx,
             dropped: sum.dropped + port.dropped_total(),
             punted: sum.punted + port.punted,
-            held,
+            held: sum.held + port.held,
         })
     }
 
@@ -335,6 +340,7 @@ mod tests {
             injected: 7,
             tx: 8,
             tx_bytes: 9,
+            held: 10,
             ..Default::default()
         };
         port.drops.iter_mut().enumerate().for_each(|(i, drop)| *drop = 10 + i as u64);

@@ -4,6 +4,7 @@ use port::{Packet, PortId};
 use wire::message::{Header, MAX_OFFENDING_LEN};
 use wire::{MacAddr, Vid};
 
+use crate::bus::Sender;
 use crate::fdb::{Key, Kind, Record};
 use crate::verdict::PuntReason;
 
@@ -96,6 +97,8 @@ pub struct Crossing {
     pub packet: Packet,
     /// The port it leaves by.
     pub port: PortId,
+    /// Who puts it on the bus, if the port is on one.
+    pub sender: Sender,
 }
 
 /// What one worker learned, for the tables of the others.

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod bus;
 pub mod counters;
 pub mod event;
 pub mod fdb;

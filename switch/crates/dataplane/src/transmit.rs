@@ -2,12 +2,16 @@
 //!
 //! A flooded frame is shared by all ports that send it alike; for those that want another tag there is one copy, shared as well.
 //! A queue that is full refuses, and what it refuses is dropped and counted here: latency is worse than loss inside a switch.
+//!
+//! Frames for the ports of a backplane whose bus has an arbiter wait for it first (see [`crate::bus`]), at the worker that owns the bus;
+//! others hand them over to it. Without such a bus all of that is one question for each burst.
 
 use arrayvec::ArrayVec;
 use port::{BURST_MAX, Burst, Nanos, Packet, PoolCache, PortId, Refusal, TxQueue};
 use sync::ring::Producer;
 
 use crate::admit::TagState;
+use crate::bus::{Bus, Sender};
 use crate::counters::PortCounters;
 use crate::event::{Crossing, Event, Punted};
 use crate::pipeline::{Context, Notes};
@@ -51,6 +55,27 @@ pub struct Output {
     pub crossings: Vec<Producer<Crossing>>,
     /// Frames given to other workers.
     pub crossed_out: u64,
+    /// The buses with an arbiter, if there are any.
+    buses: Option<Box<Buses>>,
+}
+
+/// The buses with an arbiter, as a worker sees them.
+struct Buses {
+    /// By port id.
+    ways: [BusWay; 256],
+    /// Those this worker owns.
+    own: Vec<Bus>,
+}
+
+/// What is before a port's transmit queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BusWay {
+    /// Nothing.
+    None,
+    /// A bus of this worker: index into [`Buses::own`].
+    Own(usize),
+    /// A bus of another worker: index into [`Output::crossings`].
+    Worker(usize),
 }
 
 impl Output {
@@ -58,7 +83,29 @@ impl Output {
     pub fn new(routes: Vec<Route>, crossings: Vec<Producer<Crossing>>) -> Output {
         let bursts: Vec<TxBurst> = (0..256).map(|_| TxBurst::default()).collect();
         let Ok(bursts) = Box::<[TxBurst; 256]>::try_from(bursts.into_boxed_slice()) else { unreachable!("there are 256") };
-        Output { bursts, routes, crossings, crossed_out: 0 }
+        Output { bursts, routes, crossings, crossed_out: 0, buses: None }
+    }
+
+    /// Frames for `ports` go to the worker that owns their bus, from now on: index into [`Output::crossings`].
+    pub fn set_bus_elsewhere(&mut self, ports: &[PortId], worker: usize) {
+        let buses = self.buses_mut();
+        ports.iter().for_each(|port| buses.ways[port.index()] = BusWay::Worker(worker));
+    }
+
+    /// Frames for `ports` wait for this bus, from now on.
+    pub fn add_bus(&mut self, ports: &[PortId], bus: Bus) {
+        let buses = self.buses_mut();
+        ports.iter().for_each(|port| buses.ways[port.index()] = BusWay::Own(buses.own.len()));
+        buses.own.push(bus);
+    }
+
+    fn buses_mut(&mut self) -> &mut Buses {
+        self.buses.get_or_insert_with(|| Box::new(Buses { ways: [BusWay::None; 256], own: Vec::new() }))
+    }
+
+    /// The buses this worker owns.
+    pub fn buses(&self) -> &[Bus] {
+        self.buses.as_ref().map_or(&[], |buses| &buses.own)
     }
 
     /// Packets the pipeline has put in the burst of `port` since the start.
@@ -84,6 +131,15 @@ impl Output {
         self.bursts[port.index()].packets.push(packet);
     }
 
+    /// Puts a frame from the pipeline that came in by `ingress` where it waits for its turn: the port's bus, or its burst.
+    fn place(&mut self, ingress: PortId, port: PortId, packet: Packet, now: Nanos, pool: &mut PoolCache, counters: &mut [PortCounters]) {
+        if self.buses.is_none() {
+            return self.push(port, packet, now, pool, counters);
+        }
+        self.bursts[port.index()].queued += 1;
+        self.send_ready(Sender::Port(ingress), port, packet, now, pool, counters);
+    }
+
     /// Hands a port's burst to its queue. What the queue refuses is dropped.
     #[inline]
     pub fn send_port(&mut self, port: PortId, now: Nanos, pool: &mut PoolCache, counters: &mut [PortCounters]) {
@@ -103,7 +159,8 @@ impl Output {
                 }
             }
             Route::Worker(worker) => {
-                let mut crossing: ArrayVec<Crossing, BURST_MAX> = pending.drain(..).map(|packet| Crossing { packet, port }).collect();
+                let mut crossing: ArrayVec<Crossing, BURST_MAX> =
+                    pending.drain(..).map(|packet| Crossing { packet, port, sender: Sender::Control }).collect(); // No bus asks who sent it.
                 self.crossed_out += self.crossings[*worker].push_bulk(&mut crossing) as u64;
                 counters[port.index()].drops[DropReason::CrossFull as usize] += crossing.len() as u64;
                 for Crossing { packet, .. } in crossing {
@@ -116,6 +173,9 @@ impl Output {
     /// Hands every burst to its queue and lets the queues do what they do at the end of a turn.
     #[inline]
     pub fn send_all(&mut self, now: Nanos, pool: &mut PoolCache, counters: &mut [PortCounters]) {
+        if self.buses.is_some() {
+            self.run_buses(now, pool, counters);
+        }
         for port in 0..self.routes.len() {
             self.send_port(PortId(port as u8), now, pool, counters);
             if let Route::Queue(queue) = &mut self.routes[port] {
@@ -124,11 +184,75 @@ impl Output {
         }
     }
 
-    /// A frame that is ready to be sent, from control or another worker.
-    pub fn send_ready(&mut self, port: PortId, packet: Packet, now: Nanos, pool: &mut PoolCache, counters: &mut [PortCounters]) {
+    /// A frame that is ready to be sent: from control, from another worker, or for a bus.
+    pub fn send_ready(
+        &mut self,
+        sender: Sender,
+        port: PortId,
+        packet: Packet,
+        now: Nanos,
+        pool: &mut PoolCache,
+        counters: &mut [PortCounters],
+    ) {
+        let way = self.buses.as_ref().map_or(BusWay::None, |buses| buses.ways[port.index()]);
+        let counters_of_port = &mut counters[port.index()];
+        match (way, &mut self.buses) {
+            (BusWay::Own(bus), Some(buses)) => match buses.own[bus].enqueue(sender, port, packet, now, pool) {
+                Ok(()) => counters_of_port.held += 1,
+                Err((reason, packet)) => {
+                    counters_of_port.drops[reason as usize] += 1;
+                    pool.free(packet);
+                }
+            },
+            (BusWay::Worker(worker), _) => match self.crossings[worker].push(Crossing { packet, port, sender }) {
+                Ok(()) => self.crossed_out += 1,
+                Err(Crossing { packet, .. }) => {
+                    counters_of_port.drops[DropReason::CrossFull as usize] += 1;
+                    pool.free(packet);
+                }
+            },
+            (BusWay::None | BusWay::Own(_), _) => {
+                if let Err(full) = self.bursts[port.index()].packets.try_push(packet) {
+                    self.push_full(port, full.element(), now, pool, counters);
+                }
+            }
+        }
+    }
+
+    /// What has crossed a bus by `now` goes into the ports' bursts.
+    #[inline(never)]
+    fn run_buses(&mut self, now: Nanos, pool: &mut PoolCache, counters: &mut [PortCounters]) {
+        self.with_buses(|output, bus| bus.run(now, pool, &mut |port, packet, pool| output.crossed_bus(port, packet, now, pool, counters)));
+    }
+
+    /// All that waits for a bus goes into the ports' bursts at once, and these to their queues: the switch ends.
+    pub fn release_buses(&mut self, now: Nanos, pool: &mut PoolCache, counters: &mut [PortCounters]) {
+        self.with_buses(|output, bus| bus.release(pool, &mut |port, packet, pool| output.crossed_bus(port, packet, now, pool, counters)));
+        self.send_all(now, pool, counters);
+    }
+
+    fn crossed_bus(&mut self, port: PortId, packet: Packet, now: Nanos, pool: &mut PoolCache, counters: &mut [PortCounters]) {
+        counters[port.index()].held -= 1;
         if let Err(full) = self.bursts[port.index()].packets.try_push(packet) {
             self.push_full(port, full.element(), now, pool, counters);
         }
+    }
+
+    fn with_buses(&mut self, mut each: impl FnMut(&mut Output, &mut Bus)) {
+        if let Some(mut buses) = self.buses.take() {
+            buses.own.iter_mut().for_each(|bus| each(self, bus));
+            self.buses = Some(buses);
+        }
+    }
+
+    /// When one of this worker's buses has something to do.
+    pub fn next_bus_event(&self) -> Option<Nanos> {
+        self.buses().iter().filter_map(Bus::next_event).min()
+    }
+
+    /// Frames that wait for this worker's buses.
+    pub fn held_by_buses(&self) -> usize {
+        self.buses().iter().map(Bus::held).sum()
     }
 }
 
@@ -159,12 +283,31 @@ pub fn transmit(burst: &mut Burst, ingress: PortId, notes: &mut Notes, context: 
     if !notes.control_copies.is_empty() {
         copy_to_control(burst, ingress, notes, context);
     }
+    if context.output.buses.is_none() {
+        distribute::<false>(burst, ingress, notes, context);
+    } else {
+        distribute_by_bus(burst, ingress, notes, context);
+    }
+}
+
+/// With a bus before some of the ports: not inlined, so that it is not in the way of who has none.
+#[inline(never)]
+fn distribute_by_bus(burst: &mut Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
+    distribute::<true>(burst, ingress, notes, context);
+}
+
+#[inline(always)]
+fn distribute<const BUS: bool>(burst: &mut Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
     let mut queued = 0;
     for (i, packet) in burst.drain(..).enumerate() {
         match notes.packets[i].verdict {
             Some(Verdict::Forward(port)) => {
                 queued += 1;
-                context.output.push(port, packet, context.now, context.pool, context.counters);
+                if BUS {
+                    context.output.place(ingress, port, packet, context.now, context.pool, context.counters);
+                } else {
+                    context.output.push(port, packet, context.now, context.pool, context.counters);
+                }
             }
             Some(Verdict::Flood) => flood(packet, i, ingress, notes, context),
             Some(Verdict::Punt(reason)) => punt(packet, i, ingress, reason, notes, context),
@@ -248,7 +391,7 @@ fn spread(packet: Packet, tagged: bool, count: usize, spared: u128, ingress: Por
                 None => unreachable!("count is the number of ports that are not spared"),
             },
         };
-        context.output.push(port, handle, context.now, context.pool, context.counters);
+        context.output.place(ingress, port, handle, context.now, context.pool, context.counters);
     }
     context.counters[ingress.index()].queued_in += count as u64;
 }

@@ -102,6 +102,8 @@ reasons! {
         TxDown = "tx-down",
         /// Longer than the interface of the transmit queue sends.
         TxOversize = "tx-oversize",
+        /// The sender's queue for the bus of the port's backplane is full.
+        BusFull = "bus-full",
         /// The ring to the worker that owns the transmit queue is full.
         CrossFull = "cross-full",
         /// The ring to control is full.

@@ -18,6 +18,7 @@ use port::{Mempool, PoolCache};
 use sync::ring::{Consumer, Producer, ring};
 use sync::snapshot::Reader;
 
+use crate::bus::{Bus, BusSpec, PublishedBus, Sender};
 use crate::counters::{PortCounters, PublishedCounters, WorkerCounters};
 use crate::event::{Command, Crossing, Event, FdbUpdate, Punted};
 use crate::fdb::{Fdb, Limits, TICKS_PER_AGE};
@@ -53,6 +54,8 @@ pub struct Sizes {
     pub punt_ring: usize,
     /// Frames that wait to cross from one worker to another.
     pub cross_ring: usize,
+    /// The buses that have an arbiter. No port is on two of them.
+    pub buses: Vec<BusSpec>,
 }
 
 /// Control's ends of the rings of one worker.
@@ -68,6 +71,8 @@ pub struct WorkerEnds {
     pub counters: Arc<PublishedCounters>,
     /// Ports whose transmit queue it owns.
     pub tx_ports: Vec<PortId>,
+    /// What the buses it owns count, each with its index in [`Sizes::buses`].
+    pub buses: Vec<(usize, Arc<PublishedBus>)>,
 }
 
 struct RxSlot {
@@ -107,7 +112,8 @@ pub struct Worker {
 /// Workers for `ports`, and control's ends of their rings. Returns the ports' devices as well, in order.
 ///
 /// Queue `q` of port `p` is received by worker `(p + q) mod workers`. A port with a transmit queue for each worker gives each
-/// its own; otherwise worker `p mod workers` owns the first and the others cross over to it.
+/// its own; otherwise worker `p mod workers` owns the first and the others cross over to it. The ports of bus `b` all belong to
+/// worker `b mod workers`, since one has to decide for all of them.
 ///
 /// # Panics
 /// If there is no worker, no port, or the burst is out of range: the configuration is checked before.
@@ -122,6 +128,8 @@ pub fn build(
     // Ring from worker `a` to worker `b`, for each pair; with one worker there are none.
     let mut crossing_in: Vec<Vec<Consumer<Crossing>>> = (0..count).map(|_| Vec::new()).collect();
     let mut update_in: Vec<Vec<Consumer<FdbUpdate>>> = (0..count).map(|_| Vec::new()).collect();
+    let bus_of = |port: usize| sizes.buses.iter().position(|bus| bus.ports.iter().any(|on_it| on_it.index() == port));
+    let owner_of = |port: usize| bus_of(port).unwrap_or(port) % count;
     let (mut workers, mut ends) = (Vec::new(), Vec::new());
     for id in 0..count {
         let mut crossings = Vec::new();
@@ -139,7 +147,7 @@ pub fn build(
         let (commands_tx, commands) = ring(sizes.punt_ring);
         let published = Arc::new(PublishedCounters::new(port_count));
         // Until a queue is its own, a port's frames go to the owner: its index among the others.
-        let routes = (0..port_count).map(|port| Route::Worker(other_index(port % count, id))).collect();
+        let routes = (0..port_count).map(|port| Route::Worker(other_index(owner_of(port), id))).collect();
         workers.push(Worker {
             tables: tables.clone(),
             pool: pool.cache(),
@@ -162,7 +170,7 @@ pub fn build(
             updates: Updates::new(),
             dump: None,
         });
-        ends.push(WorkerEnds { punts, events, commands: commands_tx, counters: published, tx_ports: Vec::new() });
+        ends.push(WorkerEnds { punts, events, commands: commands_tx, counters: published, tx_ports: Vec::new(), buses: Vec::new() });
     }
     for (worker, (crossings, updates)) in workers.iter_mut().zip(crossing_in.into_iter().zip(update_in)) {
         worker.crossings = crossings;
@@ -174,15 +182,24 @@ pub fn build(
         for (q, queue) in port.rx.into_iter().enumerate() {
             workers[(index + q) % count].rx.push(RxSlot { port: id, queue, counted: RxDrops::default() });
         }
-        let each_its_own = port.tx.len() >= count;
+        let each_its_own = port.tx.len() >= count && bus_of(index).is_none();
         for (q, queue) in port.tx.into_iter().enumerate() {
-            let owner = if each_its_own { q } else { index % count };
+            let owner = if each_its_own { q } else { owner_of(index) };
             if owner < count && (each_its_own || q == 0) {
                 workers[owner].output.routes[index] = Route::Queue(queue);
                 ends[owner].tx_ports.push(id);
             }
         }
         devices.push(port.device);
+    }
+    for (index, spec) in sizes.buses.iter().enumerate() {
+        let owner = index % count;
+        for (id, worker) in workers.iter_mut().enumerate().filter(|(id, _)| *id != owner) {
+            worker.output.set_bus_elsewhere(&spec.ports, other_index(owner, id));
+        }
+        let bus = Bus::new(spec);
+        ends[owner].buses.push((index, bus.published()));
+        workers[owner].output.add_bus(&spec.ports, bus);
     }
     for worker in &mut workers {
         worker.rx_places = first_prime_from(worker.rx.len());
@@ -299,10 +316,10 @@ impl Worker {
         }
         for from in &mut self.crossings {
             for _ in 0..FROM_OTHERS_MAX {
-                let Some(Crossing { packet, port }) = from.pop() else { break };
+                let Some(Crossing { packet, port, sender }) = from.pop() else { break };
                 self.totals.crossed_in += 1;
                 handled += 1;
-                self.output.send_ready(port, packet, now, &mut self.pool, &mut self.counters);
+                self.output.send_ready(sender, port, packet, now, &mut self.pool, &mut self.counters);
             }
         }
         handled
@@ -316,7 +333,7 @@ impl Worker {
             match command {
                 Command::Inject { port, packet } => {
                     self.counters[port.index()].injected += 1;
-                    self.output.send_ready(port, packet, now, &mut self.pool, &mut self.counters);
+                    self.output.send_ready(Sender::Control, port, packet, now, &mut self.pool, &mut self.counters);
                 }
                 Command::FlushPort(port) => self.fdb.flush_port(port),
                 Command::FlushVlan(vid) => self.fdb.flush_vlan(vid),
@@ -376,6 +393,7 @@ impl Worker {
         self.totals.fdb_aged = fdb.aged;
         self.totals.fdb_evicted = fdb.evicted;
         self.totals.fdb_refused = fdb.refused;
+        self.output.buses().iter().for_each(Bus::publish);
         self.published.store(&self.counters, &self.totals);
     }
 
@@ -391,7 +409,17 @@ impl Worker {
             Route::Queue(queue) => queue.next_event(),
             Route::Worker(_) => None,
         });
-        rx.chain(tx).min()
+        rx.chain(tx).chain(self.next_bus_event()).min()
+    }
+
+    /// When a bus of this worker lets the next frame go: whoever lets the worker sleep has to wake it before.
+    pub fn next_bus_event(&self) -> Option<Nanos> {
+        self.output.next_bus_event()
+    }
+
+    /// Hands over all frames that wait for a bus, at once. For the end: nobody will turn when their time has come.
+    pub fn release_buses(&mut self, now: Nanos) {
+        self.output.release_buses(now, &mut self.pool, &mut self.counters);
     }
 
     /// Frames and news this worker has ever given to control, wrapping: a thread loop compares, and wakes control.
@@ -404,13 +432,14 @@ impl Worker {
         self.output.crossed_out
     }
 
-    /// Packets its transmit queues have accepted and not yet sent: the worker must turn for them to go.
+    /// Packets its transmit queues have accepted and not yet sent, and those that wait for its buses: the worker must turn for them
+    /// to go.
     pub fn held(&self) -> usize {
         let queues = self.output.routes.iter().map(|route| match route {
             Route::Queue(queue) => queue.held(),
             Route::Worker(_) => 0,
         });
-        queues.sum()
+        queues.sum::<usize>() + self.output.held_by_buses()
     }
 
     /// For each of its receive queues the descriptor to sleep on, if it has one.

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use toml::Spanned;
 use wire::{MacAddr, Vid};
 
+use super::backplane;
 use super::error::{Findings, Span, suggestion};
 use super::model::{Config, FdbEntryConfig, FdbTarget, NeighborConfig, Role, VlanConfig};
 use super::schema::{Draft, PortDraft};
@@ -26,6 +27,8 @@ pub(super) fn check(draft: &Draft, out: &mut Findings<'_>) {
     check_slots_and_names(draft, out);
     check_specs(draft, out);
     check_addresses(draft, out);
+    let ports: Vec<_> = draft.ports.iter().map(|port| &port.config).collect();
+    backplane::check(&draft.backplanes, &ports, draft.config.switch.max_frame, out);
     let vlans = Vlans::of(draft);
     check_fdb_entries(draft, &vlans, out);
     check_neighbors(draft, &vlans, out);
@@ -47,6 +50,7 @@ pub(super) fn resolve(draft: Draft) -> Config {
         Role::Uplink => u32::MAX,
     });
     let mut config = Config { vlans, ports, ..draft.config };
+    config.backplanes = draft.backplanes.into_iter().map(|draft| backplane::resolve(draft, &config)).collect();
     for entry in draft.fdb_entries {
         let port = entry.port.and_then(|name| config.port_named(name.get_ref()));
         let target = port.map_or(FdbTarget::Blackhole, FdbTarget::Port);

@@ -3,6 +3,7 @@
 //! - [`model`]: the configuration as the program sees it;
 //! - `schema`: which sections and keys a file has, their ranges and defaults; `section` and `value` read them;
 //! - `check`: what has to agree with what;
+//! - [`backplane`]: backplanes and their buses, all of it;
 //! - [`error`]: errors with their places; `text`: a configuration as text again;
 //! - [`speed`], [`port::spec`], [`vids`]: rates, ports and sets of VLANs as they are written.
 //!
@@ -19,6 +20,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+pub mod backplane;
 mod check;
 pub mod error;
 pub mod model;
@@ -32,6 +34,7 @@ pub mod vids;
 #[cfg(test)]
 mod tests;
 
+pub use backplane::{BackplaneConfig, BusConfig, BusKind, SlotConfig, Station};
 pub use error::{ConfigError, ConfigErrors};
 pub use model::{
     AgentsConfig, Config, FdbConfig, FdbEntryConfig, FdbTarget, IdentityConfig, Idle, LanesConfig, NeighborConfig, PoolConfig, PortConfig,

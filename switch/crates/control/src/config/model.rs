@@ -15,6 +15,7 @@ use port::{Hugepages, PortId};
 use serde::Serialize;
 use wire::{MacAddr, Vid};
 
+use super::backplane::BackplaneConfig;
 use super::speed::Speed;
 use super::vids::VidSet;
 use port::spec::PortSpec;
@@ -38,6 +39,8 @@ pub struct Config {
     pub vlans: Vec<VlanConfig>,
     /// The ports; the index is the [`PortId`]. Blades by slot, then uplinks.
     pub ports: Vec<PortConfig>,
+    /// The backplanes; no port is on two of them.
+    pub backplanes: Vec<BackplaneConfig>,
     /// FDB entries that do not age.
     pub fdb_entries: Vec<FdbEntryConfig>,
     /// Neighbor entries that do not age.

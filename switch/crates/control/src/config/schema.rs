@@ -12,6 +12,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 use wire::{MacAddr, Vid};
 
+use super::backplane::{self, BACKPLANE, BackplaneDraft};
 use super::error::{Findings, Span};
 use super::model::{
     AgentsConfig, Config, FdbConfig, IdentityConfig, Idle, LanesConfig, PoolConfig, PortConfig, Role, SwitchConfig, VlanMode,
@@ -88,7 +89,8 @@ const NEIGHBOR: SectionSchema = SectionSchema { name: "neighbor", repeated: true
 const CONTROL: &[(&str, ControlRights)] = &[("none", ControlRights::None), ("hello", ControlRights::Hello), ("all", ControlRights::All)];
 
 /// Every section there is.
-pub(super) const SECTIONS: Schemas = &[&SWITCH, &POOL, &FDB, &LANES, &IDENTITY, &AGENTS, &VLAN, &BLADE, &UPLINK, &FDB_ENTRY, &NEIGHBOR];
+pub(super) const SECTIONS: Schemas =
+    &[&SWITCH, &POOL, &FDB, &LANES, &IDENTITY, &AGENTS, &VLAN, &BLADE, &UPLINK, &BACKPLANE, &FDB_ENTRY, &NEIGHBOR];
 
 /// What stands in the file, value by value.
 pub(super) struct Draft {
@@ -101,6 +103,7 @@ pub(super) struct Draft {
     pub(super) limit_per_port: Option<Spanned<u64>>,
     pub(super) vlans: Vec<VlanDraft>,
     pub(super) ports: Vec<PortDraft>,
+    pub(super) backplanes: Vec<BackplaneDraft>,
     pub(super) fdb_entries: Vec<FdbEntryDraft>,
     pub(super) neighbors: Vec<NeighborDraft>,
 }
@@ -176,11 +179,13 @@ pub(super) fn read(root: &DeTable<'_>, out: &mut Findings<'_>) -> Draft {
 
     let vlans = repeated(root, &VLAN, SECTIONS, out).iter().map(|section| read_vlan(section, out)).collect();
     let ports = read_ports(root, out);
+    let backplanes = repeated(root, &BACKPLANE, SECTIONS, out);
+    let backplanes = backplanes.iter().zip(1..).map(|(section, number)| backplane::read(section, number, out)).collect();
     let fdb_entries = repeated(root, &FDB_ENTRY, SECTIONS, out).iter().map(|section| read_fdb_entry(section, out)).collect();
     let neighbors = repeated(root, &NEIGHBOR, SECTIONS, out).iter().map(|section| read_neighbor(section, out)).collect();
 
     let config = Config { switch, pool, fdb, lanes, identity, agents, ..Config::default() };
-    Draft { config, cores, core_list, limit_per_vlan, limit_per_port, vlans, ports, fdb_entries, neighbors }
+    Draft { config, cores, core_list, limit_per_vlan, limit_per_port, vlans, ports, backplanes, fdb_entries, neighbors }
 }
 
 /// All ports, blades first. What is beyond the limit is refused and not looked into.

@@ -100,6 +100,25 @@ const REFUSED: &[(&str, &str)] = &[
     ("[[uplink]]\ntransparent = 1\nvlan = 2\n", "c.toml:2:15: uplink.transparent = 1: a port has one of"),
     ("[[blade]]\nslot = 1\nnative = 2\n", "c.toml:3:10: blade.native = 2: only a trunk has a native VLAN: expected"),
 
+    // Backplanes.
+    ("[[blade]]\nslot = 1\n[[blade]]\nslot = 2\n[[backplane]]\nbus = \"tmd\"\n", "c.toml:6:7: backplane.bus = \"tmd\": expected \"none\" or \"tdm\" or \"fdm\" or \"drr\": did you mean `tdm`?"),
+    ("[[blade]]\nslot = 1\n[[blade]]\nslot = 2\n[[backplane]]\nports = [\"blade3\"]\n", "c.toml:6:10: backplane.ports = \"blade3\": no port has this name: did you mean `blade"),
+    ("[[blade]]\nslot = 1\n[[blade]]\nslot = 2\n[[backplane]]\nports = [\"blade1\", \"blade1\"]\n", "c.toml:6:10: backplane.ports: port blade1 stands there twice: expected it once"),
+    ("[[blade]]\nslot = 1\n[[blade]]\nslot = 2\n[[backplane]]\nports = \"blade1\"\n[[backplane]]\n", "c.toml:7:1: backplane.ports: port blade1 is on backplane backplane1 already: expected each port on one backplane"),
+    ("[[blade]]\nslot = 1\n[[blade]]\nslot = 2\n[[backplane]]\nname = \"a\"\nports = \"blade1\"\n[[backplane]]\nname = \"a\"\nports = \"blade2\"\n", "c.toml:9:8: backplane.name = \"a\" is used twice: first at line 6; expected another"),
+    ("[[uplink]]\n[[backplane]]\n", "c.toml:2:1: [[backplane]] has 0 ports: expected 1 to 126"),
+    ("[[blade]]\nslot = 1\nname = \"switch\"\n[[backplane]]\nbus = \"drr\"\n", "c.toml:4:1: backplane.ports: a port called `switch` cannot be told from the bus's own words"),
+    ("[[blade]]\nslot = 1\n[[blade]]\nslot = 2\n[[backplane]]\nbus = \"drr\"\nslot_ns = 10000\n", "c.toml:7:11: backplane.slot_ns = 10000: is a key of a bus = \"tdm\": expected that, or no `slot_ns` beside bus = \"drr\""),
+    ("[[blade]]\nslot = 1\n[[blade]]\nslot = 2\n[[backplane]]\nbus = \"tdm\"\nslot_ns = 7000\n", "c.toml:7:11: backplane.slot_ns = 7000: the longest frame and the guard time take 7496: expected at least that, a higher `rate`"),
+    ("[[blade]]\nslot = 1\n[[blade]]\nslot = 2\n[[backplane]]\nbus = \"tdm\"\nslots = [\"blade1\", \"blad2\", \"shared\"]\n", "c.toml:7:20: backplane.slots = \"blad2\": `blad2` is none of its stations: did you mean `blade"),
+    ("[[blade]]\nslot = 1\n[[blade]]\nslot = 2\n[[backplane]]\nbus = \"tdm\"\nslots = [\"blade1\", \"switch\", \"maintenance\"]\n", "c.toml:7:10: backplane.slots: blade2 could never send: expected a slot for it, or one that is \"shared\""),
+    ("[[blade]]\nslot = 1\n[[blade]]\nslot = 2\n[[backplane]]\nbus = \"tdm\"\nslots = []\n", "c.toml:5:1: backplane.slots: 0 slots: expected 1 to 1024"),
+    ("[[blade]]\nslot = 1\n[[blade]]\nslot = 2\n[[backplane]]\nbus = \"fdm\"\nshares = 5\n", "c.toml:7:10: backplane.shares = 5: expected a table such as { blade1 = …, switch = … }"),
+    ("[[blade]]\nslot = 1\n[[blade]]\nslot = 2\n[[backplane]]\nbus = \"fdm\"\nshares = { blade1 = 5 }\n", "c.toml:7:10: backplane.shares = { blade1 = 5 }: blade1: expected a rate above zero"),
+    ("[[blade]]\nslot = 1\n[[blade]]\nslot = 2\n[[backplane]]\nbus = \"fdm\"\nshares = { web = \"1G\" }\n", "c.toml:7:10: backplane.shares: `web` is none of its stations"),
+    ("[[blade]]\nslot = 1\n[[blade]]\nslot = 2\n[[backplane]]\nbus = \"fdm\"\nshares = { blade1 = \"6G\", switch = \"4G\" }\n", "c.toml:7:10: backplane.shares: 10000000000 bit/s are given away and 2 stations have no share yet"),
+    ("[[blade]]\nslot = 1\n[[blade]]\nslot = 2\n[[backplane]]\nbus = \"drr\"\nquanta = { web = 63 }\n", "c.toml:7:10: backplane.quanta = { web = 63 }: web: expected a whole number of bytes from 64 to 1000000"),
+
     // Blades and uplinks.
     ("[[blade]]\nname = \"web1\"\n", "c.toml:1:1: blade.slot is missing: expected the number of the bay the blade sits in, as in `slot = 1`"),
     ("[[blade]]\nslot = 0\n", "c.toml:2:8: blade.slot = 0: expected a whole number from 1 to 65535"),
@@ -277,6 +296,29 @@ fn the_native_vlan_joins_its_trunk_and_every_vlan_is_listed() {
 }
 
 #[test]
+fn a_backplane_is_completed() {
+    let blades = "[switch]\nmax_frame = 1518\n[[blade]]\nslot = 1\n[[blade]]\nslot = 2\n[[uplink]]\n";
+    let backplane = |text: &str| {
+        let config = parse(&format!("{blades}[[backplane]]\n{text}\n"));
+        assert_written_out(&config);
+        config.backplanes[0].clone()
+    };
+    let ports = [port::PortId(0), port::PortId(1)];
+    let (none, tdm) = (backplane(""), backplane("bus = \"tdm\"\nrate = \"1G\""));
+    assert_eq!((none.name.as_str(), &none.ports[..], none.bus.clone()), ("backplane1", &ports[..], BusConfig::None));
+    let BusConfig::Tdm { slot_ns, guard_ns, lend, slots } = &tdm.bus else { panic!("{tdm:?}") };
+    assert_eq!((*slot_ns, *guard_ns, *lend), (13_000, 100, true), "1546 bytes take 12,368 ns");
+    let own = [Station::Port(ports[0]), Station::Port(ports[1]), Station::Switch].map(SlotConfig::Reserved);
+    assert_eq!(slots[..], [&own[..], &[SlotConfig::Shared, SlotConfig::Reserved(Station::Maintenance)]].concat());
+    assert_eq!(tdm, BackplaneConfig::new("backplane1", ports.to_vec(), BusKind::Tdm, Speed::G1, 1518));
+    let fdm = backplane("bus = \"fdm\"\nports = [\"uplink1\", \"blade1\"]\nshares = { switch = \"4G\", blade1 = \"3G\" }");
+    assert_eq!(fdm.ports, [port::PortId(0), port::PortId(2)]);
+    let rates: Vec<Speed> = ["3G", "1.5G", "4G", "1.5G"].iter().map(|rate| rate.parse().unwrap()).collect();
+    assert_eq!(fdm.bus, BusConfig::Fdm(rates));
+    assert_eq!(backplane("bus = \"drr\"\nquanta = { maintenance = 64 }").bus, BusConfig::Drr(vec![1538, 1538, 1538, 64]));
+}
+
+#[test]
 fn examples_load_and_survive_being_written_out() {
     let folder = repository().join("examples");
     let mut names = Vec::new();
@@ -288,7 +330,7 @@ fn examples_load_and_survive_being_written_out() {
             names.push(path.file_name().unwrap().to_string_lossy().into_owned());
         }
     }
-    for name in ["chassis.toml", "minimal.toml", "vlans.toml"] {
+    for name in ["bus.toml", "chassis.toml", "minimal.toml", "vlans.toml"] {
         assert!(names.iter().any(|found| found == name), "{name} is missing among {names:?}");
     }
 }

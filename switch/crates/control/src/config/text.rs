@@ -10,6 +10,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use wire::{MacAddr, Vid};
 
+use super::backplane;
 use super::model::{Config, FdbTarget, PortConfig, Role, VlanMode};
 use super::speed::Speed;
 use super::vids::VidSet;
@@ -40,8 +41,9 @@ impl Serialize for Config {
             },
             blackhole: entry.target == FdbTarget::Blackhole,
         };
+        let backplanes: Vec<_> = self.backplanes.iter().map(|backplane| backplane::table(self, backplane)).collect();
         let fdb_entries: Vec<_> = self.fdb_entries.iter().map(table).collect();
-        let mut config = serializer.serialize_struct("Config", 11)?;
+        let mut config = serializer.serialize_struct("Config", 12)?;
         config.serialize_field("switch", &self.switch)?;
         config.serialize_field("pool", &self.pool)?;
         config.serialize_field("fdb", &self.fdb)?;
@@ -51,6 +53,7 @@ impl Serialize for Config {
         config.serialize_field("vlan", &self.vlans)?;
         config.serialize_field("blade", &of_role(true))?;
         config.serialize_field("uplink", &of_role(false))?;
+        config.serialize_field("backplane", &backplanes)?;
         config.serialize_field("fdb_entry", &fdb_entries)?;
         config.serialize_field("neighbor", &self.neighbors)?;
         config.end()

@@ -58,6 +58,18 @@ pub(super) fn reference(value: &DeValue<'_>) -> Result<String, String> {
     value.as_str().map(str::to_owned).ok_or_else(|| "expected the name of a port, such as \"web1\"".to_owned())
 }
 
+/// A table with a value for each of several names.
+pub(super) fn named<T>(read: impl Fn(&DeValue<'_>) -> Result<T, String>) -> impl Fn(&DeValue<'_>) -> Result<Vec<(String, T)>, String> {
+    move |value| {
+        let table = value.as_table().ok_or("expected a table such as { blade1 = …, switch = … }")?;
+        let entry = |(name, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
+            let name: &std::borrow::Cow<'_, str> = name.get_ref();
+            Ok((name.to_string(), read(value.get_ref()).map_err(|problem| format!("{name}: {problem}"))?))
+        };
+        table.iter().map(entry).collect()
+    }
+}
+
 /// Path of a Unix socket.
 pub(super) fn socket_path(value: &DeValue<'_>) -> Result<PathBuf, String> {
     let fits = |path: &&str| !path.is_empty() && path.len() <= SOCKET_PATH_MAX && !path.contains(char::is_control);

@@ -31,7 +31,8 @@ pub struct ReasonDrop {
 /// Frames dropped at one port for one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortDrop {
-    /// Name of the port they came in by; for `tx-full` and `cross-full`, of the one they would have left by.
+    /// Name of the port they came in by; for `tx-full`, `tx-down`, `tx-oversize`, `bus-full` and `cross-full`, of the one they would have
+    /// left by.
     pub port: String,
     /// [`DropReason::name`].
     pub reason: String,
@@ -90,6 +91,7 @@ pub const fn meaning(reason: DropReason) -> &'static str {
         DropReason::TxFull => "the transmit queue of the port was full: more came than the link carries",
         DropReason::TxDown => "the interface of the port was gone, switched off or without link when its turn came",
         DropReason::TxOversize => "it is longer than the interface of the port sends (its MTU)",
+        DropReason::BusFull => "the queue of its sender for the bus of the backplane was full: it sends more than its part of the bus",
         DropReason::CrossFull => "the ring to the worker that owns the transmit queue was full: that worker is behind",
         DropReason::PuntFull => "the ring to control was full: more ARP, neighbour discovery or messages than control handles",
         DropReason::LaneOff => "it is for the switch's own address, and the lane that would handle it is switched off ([lanes])",
