@@ -6,6 +6,8 @@
 
 #[path = "netns/bridge.rs"]
 mod bridge;
+#[path = "netns/golden.rs"]
+mod golden;
 #[path = "netns/life.rs"]
 mod life;
 #[path = "netns/message.rs"]

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use bladeswitch::lab::{Place, namespace};
 use port::capture::CaptureFile;
 
-use crate::site::{KINDS, MARKER, Site, can, frame, until};
+use crate::site::{KINDS, MARKER, Site, can, frame, silence, until};
 
 /// Long enough for every frame of `pcaps/`.
 const MTU: u16 = 9000;
@@ -98,15 +98,6 @@ fn through(site: &Site, chunks: &[(Place, Vec<Vec<u8>>)]) -> Received {
         counts
     };
     PLACES.into_iter().map(|place| (place, received(place))).collect()
-}
-
-/// What is behind the interfaces says nothing by itself: no stack answers what is played to somebody else.
-fn silence(site: &Site) {
-    for place in PLACES {
-        let namespace = site.chassis.name.namespace(place);
-        namespace::set(&namespace, &[("ipv6/conf/eth0/disable_ipv6", "1")]).unwrap();
-        namespace::ip_batch(Some(&namespace), &["address flush dev eth0".to_owned()]).unwrap();
-    }
 }
 
 #[test]

@@ -206,6 +206,15 @@ impl Drop for Site {
     }
 }
 
+/// What is behind the interfaces says nothing by itself: no stack answers what is played to somebody else.
+pub fn silence(site: &Site) {
+    for place in site.chassis.ends() {
+        let namespace = site.chassis.name.namespace(place);
+        namespace::set(&namespace, &[("ipv6/conf/eth0/disable_ipv6", "1")]).unwrap();
+        namespace::ip_batch(Some(&namespace), &["address flush dev eth0".to_owned()]).unwrap();
+    }
+}
+
 /// A program in the background; ended when dropped.
 pub struct Background {
     child: Child,
