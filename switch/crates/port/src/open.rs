@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::backend::af_packet;
 use crate::backend::af_xdp::{self, AfXdpError};
+use crate::backend::memif;
 use crate::backend::pcap::{self, PcapError};
 use crate::backend::tap;
 use crate::device::Port;
@@ -65,6 +66,14 @@ pub enum OpenError {
     /// AF_XDP.
     #[error(transparent)]
     AfXdp(Box<AfXdpError>),
+    /// A memif socket.
+    #[error("memif socket {socket}: {source}")]
+    Memif {
+        /// Where the peers were to meet.
+        socket: String,
+        /// What stands against it.
+        source: std::io::Error,
+    },
     /// Interfaces.
     #[error(transparent)]
     Interface(#[from] OpenInterfaceError),
@@ -96,15 +105,23 @@ pub fn open(spec: &PortSpec, options: &OpenOptions<'_>) -> Result<Port, OpenErro
         kind @ PortKind::Memory => {
             Err(OpenError::Kind { kind, why: "both their ends belong to the program that makes them; this one makes none" })
         }
-        kind @ (PortKind::Dpdk | PortKind::Memif) => {
-            Err(OpenError::Kind { kind, why: "expected `pcap`, `auto`, `af_xdp`, `af_packet` or `tap`" })
-        }
+        PortKind::Memif => open_memif(spec),
+        kind @ PortKind::Dpdk => Err(OpenError::Kind { kind, why: "expected `pcap`, `auto`, `af_xdp`, `af_packet`, `tap` or `memif`" }),
     }
 }
 
 fn open_af_packet(spec: &PortSpec, fanout: Option<usize>, options: &OpenOptions<'_>, notes: Vec<String>) -> Result<Port, OpenError> {
     let (interface, fanout) = (spec.arg.clone(), fanout.unwrap_or(1));
     Ok(af_packet::open(&af_packet::Options { interface, fanout, frame_len_max: options.frame_len_max, notes })?)
+}
+
+fn open_memif(spec: &PortSpec) -> Result<Port, OpenError> {
+    let options = memif::Options::parse(&spec.arg, &spec.options).map_err(|memif::BadOption { key, expected }| OpenError::Option {
+        key,
+        value: spec.option(key).unwrap_or_default().to_owned(),
+        expected,
+    })?;
+    memif::open(&options).map_err(|source| OpenError::Memif { socket: spec.arg.clone(), source })
 }
 
 fn open_af_xdp(spec: &PortSpec, options: &OpenOptions<'_>) -> Result<Port, OpenError> {

@@ -73,7 +73,7 @@ impl PortKind {
             PortKind::Auto => "auto:INTERFACE[,queues=N]",
             PortKind::Tap => "tap:INTERFACE[,mtu=N]",
             PortKind::Dpdk => "dpdk:DEVICE[,key=value…]",
-            PortKind::Memif => "memif:SOCKET[,key=value…]",
+            PortKind::Memif => "memif:SOCKET[,id=N][,role=server|client][,queues=N][,ring-size=LOG2][,buffer-size=N][,secret=WORD]",
         }
     }
 
@@ -86,7 +86,8 @@ impl PortKind {
             PortKind::AfPacket => Some(&["fanout"]),
             PortKind::Auto => Some(&["queues"]),
             PortKind::Tap => Some(&["mtu"]),
-            PortKind::Dpdk | PortKind::Memif => None,
+            PortKind::Memif => Some(&["id", "role", "queues", "ring-size", "buffer-size", "secret"]),
+            PortKind::Dpdk => None,
         }
     }
 }

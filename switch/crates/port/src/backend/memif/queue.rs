@@ -1,0 +1,568 @@
+//! The queues of a memif port: frames are copied between the peers' shared buffers and the mempool.
+//!
+//! Whoever owns the buffers (the client) knows where they are and does not read it from the ring; the server reads it from descriptors,
+//! and proves each to be inside its region after the read. A burst costs one acquire load of what the peer has written, one release store of
+//! what we have, and no system call as long as the receiver polls.
+//!
+//! **What makes no sense** (a count that no ring has, a buffer outside its region, a frame without end) breaks the connection: the queue does
+//! nothing more with it and says why ([`Connection`]), and control ends it. Frames that are merely unfit (too long, too short, no buffer
+//! for them) are dropped and counted.
+//!
+//! **Sleep**: while a worker polls, its rings say so (MASK_INT). Asked for a descriptor to sleep on, the queue takes that back, looks
+//! once more, and rings its own eventfd if something came between; the next burst says again that it polls.
+#![allow(unsafe_code)]
+
+use std::cell::Cell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
+
+use arrayvec::ArrayVec;
+
+use super::ring::{Descriptor, Ring, prefetch};
+use crate::clock::Nanos;
+use crate::device::{Refusal, RxDrops, RxQueue, TxQueue};
+use crate::handover::Slot;
+use crate::mempool::{FRAME_MAX, PoolCache, SEGMENT_MAX};
+use crate::packet::{Burst, Packet};
+
+/// Buffers a frame may lie in. The longest frame there is in buffers of 256 bytes.
+pub const CHAIN_MAX: usize = 256;
+/// Bytes of an Ethernet header: shorter ones are no frames.
+const HEADER_LEN: usize = 14;
+
+/// Why a connection is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Nonsense {
+    /// Head or tail moved back, or by more than the ring holds.
+    Count = 1,
+    /// A descriptor names a region that is not there, or bytes outside it.
+    Outside,
+    /// A frame in more than [`CHAIN_MAX`] buffers, or in the whole ring and on.
+    Endless,
+    /// A descriptor offers a buffer of no bytes.
+    Empty,
+}
+
+impl Nonsense {
+    const ALL: [Nonsense; 4] = [Nonsense::Count, Nonsense::Outside, Nonsense::Endless, Nonsense::Empty];
+
+    /// As a sentence, for people and for the peer.
+    pub fn text(self) -> &'static str {
+        match self {
+            Nonsense::Count => "a ring's head or tail is not where it can be",
+            Nonsense::Outside => "a descriptor names bytes outside its region",
+            Nonsense::Endless => "a frame lies in more buffers than it may",
+            Nonsense::Empty => "a descriptor offers a buffer of no bytes",
+        }
+    }
+}
+
+/// What queues tell control about a connection. Written by workers, read by the port's thread.
+#[derive(Debug, Default)]
+pub struct Connection {
+    /// The first [`Nonsense`] found; 0: none.
+    broken: AtomicU8,
+    /// Frames accepted and never taken by the peer.
+    pub lost: AtomicU64,
+}
+
+impl Connection {
+    #[cold]
+    fn fail(&self, nonsense: Nonsense) {
+        let _ = self.broken.compare_exchange(0, nonsense as u8, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed) != 0
+    }
+
+    /// What the peer did that made no sense.
+    pub fn broken(&self) -> Option<Nonsense> {
+        let code = self.broken.load(Ordering::Relaxed);
+        Nonsense::ALL.into_iter().find(|nonsense| *nonsense as u8 == code)
+    }
+}
+
+/// Whose the buffers of a ring are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buffers {
+    /// The peer's: its descriptors say where they are. (We are the server.)
+    Peer,
+    /// Ours: one for each place of the ring, side by side in region 0. (We are the client.)
+    Ours {
+        /// Where the first begins in region 0.
+        offset: u32,
+        /// From one to the next, in bytes.
+        stride: u32,
+        /// Bytes that may be used of each.
+        size: u32,
+    },
+}
+
+/// One end of a ring.
+#[derive(Debug)]
+pub struct End {
+    /// Head, tail and descriptors.
+    pub ring: Ring,
+    /// An eventfd, written by whoever sends if the receiver does not poll.
+    pub bell: OwnedFd,
+    /// Where the frames lie.
+    pub buffers: Buffers,
+    /// Whom to tell of nonsense.
+    pub connection: Arc<Connection>,
+}
+
+/// A buffer: where it is, and its descriptor.
+#[derive(Clone, Copy)]
+struct Place {
+    start: NonNull<u8>,
+    descriptor: Descriptor,
+}
+
+impl End {
+    /// The buffer at count `at` with the bytes that its descriptor says; `None` if it has not so many, or is nowhere.
+    #[inline(always)]
+    fn place(&self, at: u16) -> Option<Place> {
+        let mut descriptor = self.ring.read(at);
+        if let Buffers::Ours { offset, stride, size } = self.buffers {
+            descriptor.region = 0;
+            descriptor.offset = offset + u32::from(at & (self.ring.size() - 1)) * stride;
+            if descriptor.len > size {
+                return None;
+            }
+        }
+        let start = self.ring.regions().at(descriptor.region, descriptor.offset, descriptor.len)?;
+        Some(Place { start, descriptor })
+    }
+
+    /// The empty buffer at count `at`, all of it.
+    #[inline(always)]
+    fn empty_place(&self, at: u16) -> Option<Place> {
+        let Buffers::Ours { offset, stride, size } = self.buffers else { return self.place(at) };
+        let offset = offset + u32::from(at & (self.ring.size() - 1)) * stride;
+        let start = self.ring.regions().at(0, offset, size)?;
+        Some(Place { start, descriptor: Descriptor { next: false, region: 0, len: size, offset } })
+    }
+
+    /// An empty buffer of ours into the ring at count `at`.
+    #[inline(always)]
+    fn offer(&self, at: u16) {
+        if let Some(place) = self.empty_place(at) {
+            self.ring.write(at, place.descriptor);
+        }
+    }
+}
+
+/// The receiving end of a ring.
+#[derive(Debug)]
+pub struct RxEnd {
+    end: End,
+    /// Count of the next descriptor to be taken.
+    next: u16,
+    /// The ring says that we do not poll.
+    asleep: Cell<bool>,
+}
+
+impl RxEnd {
+    /// Takes over a ring that no queue works with. A client gives all its buffers to the server.
+    pub fn new(end: End) -> RxEnd {
+        let next = end.ring.tail().load(Ordering::Acquire);
+        end.ring.set_polled(true);
+        if end.buffers != Buffers::Peer {
+            (0..end.ring.size()).for_each(|at| end.offer(next.wrapping_add(at)));
+            end.ring.head().store(next.wrapping_add(end.ring.size()), Ordering::Release);
+        }
+        RxEnd { end, next, asleep: Cell::new(false) }
+    }
+
+    /// Count up to which the peer has put frames.
+    #[inline(always)]
+    fn filled(&self, order: Ordering) -> u16 {
+        match self.end.buffers {
+            Buffers::Peer => self.end.ring.head().load(order),
+            Buffers::Ours { .. } => self.end.ring.tail().load(order),
+        }
+    }
+
+    /// The worker is awake again.
+    #[cold]
+    fn wake(&self) {
+        self.asleep.set(false);
+        self.end.ring.set_polled(true);
+        // Takes back what was rung. Not a plain read: it would wait if the peer took the descriptor's non-blocking flag away.
+        let mut count = [0; 8];
+        let _ =
+            rustix::io::preadv2(&self.end.bell, &mut [std::io::IoSliceMut::new(&mut count)], u64::MAX, rustix::io::ReadWriteFlags::NOWAIT);
+    }
+
+    /// Takes up to `max` frames.
+    fn receive(&mut self, pool: &mut PoolCache, burst: &mut Burst, max: usize, drops: &mut RxDrops, scratch: &mut Vec<u8>) -> usize {
+        if self.end.connection.is_broken() {
+            return 0;
+        }
+        if self.asleep.get() {
+            self.wake();
+        }
+        // Acquire: pairs with the peer's release, after it wrote frames and descriptors.
+        let available = self.filled(Ordering::Acquire).wrapping_sub(self.next);
+        if available == 0 {
+            return 0;
+        }
+        let size = self.end.ring.size();
+        if available > size {
+            self.end.connection.fail(Nonsense::Count);
+            return 0;
+        }
+        // First all places, so that the frames' lines are on their way before the first is needed.
+        let mut places = ArrayVec::<Place, CHAIN_MAX>::new();
+        let (mut complete, mut frames) = (0, 0);
+        while places.len() < usize::from(available) && !places.is_full() && frames < max {
+            let Some(place) = self.end.place(self.next.wrapping_add(places.len() as u16)) else {
+                self.end.connection.fail(Nonsense::Outside);
+                break;
+            };
+            prefetch(place.start.as_ptr());
+            places.push(place);
+            if !place.descriptor.next {
+                (complete, frames) = (places.len(), frames + 1);
+            }
+        }
+        if complete == 0 && (places.is_full() || places.len() == usize::from(size)) {
+            self.end.connection.fail(Nonsense::Endless);
+        }
+        let mut received = 0;
+        let mut rest = &places[..complete];
+        while let Some(last) = rest.iter().position(|place| !place.descriptor.next) {
+            let (frame, behind) = rest.split_at(last + 1);
+            rest = behind;
+            if let Some(packet) = take(frame, pool, drops, scratch) {
+                burst.push(packet);
+                received += 1;
+            }
+        }
+        self.give_back(complete as u16);
+        received
+    }
+
+    /// The peer may have the next `count` buffers again.
+    #[inline]
+    fn give_back(&mut self, count: u16) {
+        if count == 0 {
+            return;
+        }
+        let after = self.next.wrapping_add(count);
+        // Release: our reads of the frames come before the peer's writes.
+        match self.end.buffers {
+            Buffers::Peer => self.end.ring.tail().store(after, Ordering::Release),
+            Buffers::Ours { .. } => {
+                let size = self.end.ring.size();
+                (0..count).for_each(|at| self.end.offer(self.next.wrapping_add(at).wrapping_add(size)));
+                self.end.ring.head().store(after.wrapping_add(size), Ordering::Release);
+            }
+        }
+        self.next = after;
+    }
+}
+
+/// Copies a frame that lies in `places` into the mempool, or drops and counts it.
+#[inline]
+fn take(places: &[Place], pool: &mut PoolCache, drops: &mut RxDrops, scratch: &mut Vec<u8>) -> Option<Packet> {
+    let len = places.iter().map(|place| place.descriptor.len as usize).sum::<usize>();
+    let reason = if len < HEADER_LEN {
+        &mut drops.malformed
+    } else if len > FRAME_MAX {
+        &mut drops.oversize
+    } else if let [place] = places
+        && len <= SEGMENT_MAX
+    {
+        if let Some(mut packet) = pool.alloc(len) {
+            let Some(bytes) = pool.bytes_mut(&mut packet) else { unreachable!("a new packet is not shared") };
+            // SAFETY: `len` bytes are inside a region (`End::place`), which the ring keeps; the packet's are ours alone. The peer may write
+            // meanwhile: then they are whatever they are, and any bytes are a frame.
+            unsafe { std::ptr::copy_nonoverlapping(place.start.as_ptr(), bytes.as_mut_ptr(), len) };
+            return Some(packet);
+        }
+        &mut drops.no_buffer
+    } else {
+        // By way of memory of our own: the bytes may change under us, and what cuts them into buffers takes a slice.
+        scratch.clear();
+        scratch.reserve(len);
+        for place in places {
+            let part = place.descriptor.len as usize;
+            // SAFETY: as above; the vector has room for `len` bytes in all, of which these are the next `part`, initialised by the copy.
+            unsafe {
+                std::ptr::copy_nonoverlapping(place.start.as_ptr(), scratch.as_mut_ptr().add(scratch.len()), part);
+                scratch.set_len(scratch.len() + part);
+            }
+        }
+        if let Some(packet) = pool.alloc_copy(scratch) {
+            return Some(packet);
+        }
+        &mut drops.no_buffer
+    };
+    *reason += 1;
+    drops.bytes += len as u64;
+    None
+}
+
+/// A receive queue.
+#[derive(Debug)]
+pub struct MemifRx {
+    slot: Slot<RxEnd>,
+    drops: RxDrops,
+    /// A frame that lies in several buffers, on its way.
+    scratch: Vec<u8>,
+}
+
+impl MemifRx {
+    /// A queue that works with whatever end `slot` has.
+    pub fn new(slot: Slot<RxEnd>) -> MemifRx {
+        MemifRx { slot, drops: RxDrops::default(), scratch: Vec::new() }
+    }
+}
+
+impl RxQueue for MemifRx {
+    #[inline]
+    fn rx_burst(&mut self, _now: Nanos, pool: &mut PoolCache, burst: &mut Burst, max: usize) -> usize {
+        let Some(end) = self.slot.get() else { return 0 };
+        end.receive(pool, burst, max.min(burst.remaining_capacity()), &mut self.drops, &mut self.scratch)
+    }
+
+    #[inline]
+    fn prefetch(&self) {
+        let Some(end) = self.slot.peek() else { return };
+        end.end.ring.prefetch(end.next);
+        match end.end.buffers {
+            Buffers::Peer => end.end.ring.prefetch_head(),
+            Buffers::Ours { .. } => end.end.ring.prefetch_tail(),
+        }
+    }
+
+    fn drops(&self) -> RxDrops {
+        self.drops
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        let end = self.slot.peek().filter(|end| !end.end.connection.is_broken())?;
+        end.asleep.set(true);
+        end.end.ring.set_polled(false);
+        // Pairs with the fence in `TxEnd::publish`: either we see the frame, or the peer sees that we sleep.
+        fence(Ordering::SeqCst);
+        if end.filled(Ordering::Relaxed) != end.next {
+            ring(&end.end.bell);
+        }
+        Some(end.end.bell.as_fd())
+    }
+}
+
+/// Rings an eventfd.
+#[cold]
+fn ring(bell: &OwnedFd) {
+    // It does not wait: the descriptor is non-blocking. Failing means that it has been rung often enough.
+    let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+}
+
+/// The transmitting end of a ring.
+#[derive(Debug)]
+pub struct TxEnd {
+    end: End,
+    /// Count of the next descriptor to be filled.
+    next: u16,
+}
+
+impl TxEnd {
+    /// Takes over a ring that no queue works with.
+    pub fn new(end: End) -> TxEnd {
+        let next = match end.buffers {
+            Buffers::Peer => end.ring.tail().load(Ordering::Acquire),
+            Buffers::Ours { .. } => end.ring.head().load(Ordering::Acquire),
+        };
+        TxEnd { end, next }
+    }
+
+    /// Descriptors that can be filled now.
+    #[inline(always)]
+    fn free(&self) -> Option<u16> {
+        let size = self.end.ring.size();
+        // Acquire: pairs with the peer's release: it has read what was in these buffers, or written where they are.
+        let free = match self.end.buffers {
+            Buffers::Peer => self.end.ring.head().load(Ordering::Acquire).wrapping_sub(self.next),
+            Buffers::Ours { .. } => size.wrapping_sub(self.next.wrapping_sub(self.end.ring.tail().load(Ordering::Acquire))),
+        };
+        (free <= size).then_some(free)
+    }
+
+    /// Sends from the front of the burst; returns how many.
+    fn send(&mut self, pool: &mut PoolCache, burst: &mut Burst, refusal: &mut Refusal) -> usize {
+        *refusal = Refusal::Down;
+        if self.end.connection.is_broken() {
+            return 0;
+        }
+        let Some(mut free) = self.free() else {
+            self.end.connection.fail(Nonsense::Count);
+            return 0;
+        };
+        *refusal = Refusal::Full;
+        let mut sent = 0;
+        for packet in burst.iter() {
+            match self.put(packet, pool, free) {
+                Ok(used) => free -= used,
+                Err(why) => {
+                    *refusal = why;
+                    break;
+                }
+            }
+            sent += 1;
+        }
+        if sent > 0 {
+            self.publish();
+            burst.drain(..sent).for_each(|packet| pool.free(packet));
+        }
+        sent
+    }
+
+    /// Copies a frame into the next of `free` buffers; returns how many it took.
+    #[inline]
+    fn put(&mut self, packet: &Packet, pool: &PoolCache, free: u16) -> Result<u16, Refusal> {
+        let len = packet.len();
+        if free == 0 {
+            return Err(Refusal::Full);
+        }
+        if !packet.is_chained() {
+            let place = self.empty()?;
+            if len <= place.descriptor.len as usize {
+                // SAFETY: the buffer has room for `len` bytes inside a region (`End::place`), which the ring keeps. If the peer reads them
+                // meanwhile, it reads nonsense.
+                unsafe { std::ptr::copy_nonoverlapping(pool.head(packet).as_ptr(), place.start.as_ptr(), len) };
+                self.end.ring.write(self.next, Descriptor { next: false, len: len as u32, ..place.descriptor });
+                self.next = self.next.wrapping_add(1);
+                return Ok(1);
+            }
+        }
+        self.put_chain(packet, pool, free)
+    }
+
+    /// The next empty buffer.
+    #[inline(always)]
+    fn empty(&self) -> Result<Place, Refusal> {
+        self.empty_at(self.next)
+    }
+
+    #[inline(always)]
+    fn empty_at(&self, at: u16) -> Result<Place, Refusal> {
+        let broken = |nonsense| {
+            self.end.connection.fail(nonsense);
+            Refusal::Down
+        };
+        let place = self.end.empty_place(at).ok_or_else(|| broken(Nonsense::Outside))?;
+        if place.descriptor.len == 0 {
+            return Err(broken(Nonsense::Empty));
+        }
+        Ok(place)
+    }
+
+    /// A frame in several buffers. Nothing is written before they are known to be enough: a descriptor of the peer says how large its
+    /// buffer is only as long as we have not written to it.
+    #[cold]
+    fn put_chain(&mut self, packet: &Packet, pool: &PoolCache, free: u16) -> Result<u16, Refusal> {
+        let mut places = ArrayVec::<Place, CHAIN_MAX>::new();
+        let mut room = 0;
+        while room < packet.len() {
+            if places.is_full() || places.len() == usize::from(self.end.ring.size()) {
+                return Err(Refusal::Oversize);
+            }
+            if places.len() == usize::from(free) {
+                return Err(Refusal::Full);
+            }
+            let place = self.empty_at(self.next.wrapping_add(places.len() as u16))?;
+            room += place.descriptor.len as usize;
+            places.push(place);
+        }
+        let (mut index, mut used) = (0, 0);
+        for mut segment in pool.segments(packet) {
+            while !segment.is_empty() {
+                let place = &places[index];
+                let part = segment.len().min(place.descriptor.len as usize - used);
+                assert!(part > 0, "the segments of a packet are as long as the packet");
+                // SAFETY: as in `put`; `used + part` is not more than the buffer has.
+                unsafe { std::ptr::copy_nonoverlapping(segment.as_ptr(), place.start.as_ptr().add(used), part) };
+                segment = &segment[part..];
+                used += part;
+                if used == place.descriptor.len as usize && index + 1 < places.len() {
+                    (index, used) = (index + 1, 0);
+                }
+            }
+        }
+        let count = places.len() as u16;
+        for (at, place) in places.iter().enumerate() {
+            let is_last = at + 1 == places.len();
+            let len = if is_last { used as u32 } else { place.descriptor.len };
+            self.end.ring.write(self.next.wrapping_add(at as u16), Descriptor { next: !is_last, len, ..place.descriptor });
+        }
+        self.next = self.next.wrapping_add(count);
+        Ok(count)
+    }
+
+    /// What was put is the peer's.
+    #[inline]
+    fn publish(&self) {
+        // Release: frames and descriptors come before it.
+        match self.end.buffers {
+            Buffers::Peer => self.end.ring.tail().store(self.next, Ordering::Release),
+            Buffers::Ours { .. } => self.end.ring.head().store(self.next, Ordering::Release),
+        }
+        // Pairs with the fence of a receiver that goes to sleep (ours: `MemifRx::poll_fd`).
+        fence(Ordering::SeqCst);
+        if !self.end.ring.is_polled() {
+            ring(&self.end.bell);
+        }
+    }
+}
+
+impl Drop for TxEnd {
+    fn drop(&mut self) {
+        let Some(free) = self.free().filter(|_| self.end.buffers != Buffers::Peer) else { return };
+        // What the peer has not taken is lost. (A server cannot know: its client does not say when it has read a frame.)
+        let waiting = self.end.ring.size() - free;
+        let frames = (1..=waiting).filter(|back| !self.end.ring.read(self.next.wrapping_sub(*back)).next).count();
+        self.end.connection.lost.fetch_add(frames as u64, Ordering::Relaxed);
+    }
+}
+
+/// A transmit queue.
+#[derive(Debug)]
+pub struct MemifTx {
+    slot: Slot<TxEnd>,
+    refusal: Refusal,
+}
+
+impl MemifTx {
+    /// A queue that works with whatever end `slot` has.
+    pub fn new(slot: Slot<TxEnd>) -> MemifTx {
+        MemifTx { slot, refusal: Refusal::Down }
+    }
+}
+
+impl TxQueue for MemifTx {
+    #[inline]
+    fn tx_burst(&mut self, _now: Nanos, pool: &mut PoolCache, burst: &mut Burst) -> usize {
+        let Some(end) = self.slot.get() else {
+            self.refusal = Refusal::Down;
+            return 0;
+        };
+        end.send(pool, burst, &mut self.refusal)
+    }
+
+    fn refusal(&self) -> Refusal {
+        self.refusal
+    }
+
+    fn flush(&mut self, _now: Nanos, _pool: &mut PoolCache) {
+        // The port may have lost its peer with nothing to send: give the end back.
+        self.slot.get();
+    }
+}
