@@ -34,16 +34,32 @@ pub fn rewrite(burst: &mut Burst, notes: &mut Notes, context: &mut Context<'_>) 
 }
 
 /// Overwrites the destination address; `false` if the buffer is shared and there is none for a copy.
-#[inline]
+#[inline(always)]
 fn set_destination(pool: &mut PoolCache, packet: &mut Packet, dst: u64) -> bool {
-    if packet.is_shared() && !own(pool, packet) {
+    match pool.start_mut(packet) {
+        Some(start) => {
+            set_destination_in(start, dst);
+            true
+        }
+        None => set_destination_of_any(pool, packet, dst),
+    }
+}
+
+#[inline(never)]
+fn set_destination_of_any(pool: &mut PoolCache, packet: &mut Packet, dst: u64) -> bool {
+    if !own(pool, packet) {
         return false;
     }
-    // Destination and the first two octets of the source in one word.
-    if let Some(word) = pool.bytes_mut(packet).and_then(|bytes| bytes.first_chunk_mut::<8>()) {
-        *word = (u64::from_le_bytes(*word) & 0xffff_0000_0000_0000 | dst).to_le_bytes();
+    if let Some(start) = pool.bytes_mut(packet).and_then(|bytes| bytes.first_chunk_mut()) {
+        set_destination_in(start, dst);
     }
     true
+}
+
+/// Destination and the first two octets of the source in one word.
+#[inline(always)]
+fn set_destination_in(start: &mut [u8; 8], dst: u64) {
+    *start = (u64::from_le_bytes(*start) & 0xffff_0000_0000_0000 | dst).to_le_bytes();
 }
 
 /// Gives the frame the tag it is to leave with; `false` if the buffer is shared and there is none for a copy.

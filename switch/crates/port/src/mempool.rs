@@ -368,6 +368,18 @@ impl PoolCache {
         Some(unsafe { std::slice::from_raw_parts_mut(self.at(packet.addr), len) })
     }
 
+    /// The first eight bytes for writing, of a frame that lies in one buffer and is not shared; `None` of any other, which takes the long way
+    /// by [`bytes_mut`](Self::bytes_mut).
+    #[inline(always)]
+    pub fn start_mut<'a>(&'a mut self, packet: &'a mut Packet) -> Option<&'a mut [u8; 8]> {
+        self.check(packet);
+        if packet.flags & (Packet::SHARED | Packet::CHAINED) != 0 || packet.len < 8 {
+            return None;
+        }
+        // SAFETY: as in `bytes_mut`; without chain the length is that of the bytes here.
+        Some(unsafe { &mut *self.at(packet.addr).cast::<[u8; 8]>() })
+    }
+
     /// The frame's segments in order.
     pub fn segments<'a>(&'a self, packet: &'a Packet) -> impl Iterator<Item = &'a [u8]> {
         let first = self.head(packet);
