@@ -113,10 +113,13 @@ fn from_wire_to_wire() {
     let phases: Vec<Phase> = watcher.steps.iter().map(|step| step.phase).collect();
     assert_eq!(phases, Phase::ALL, "every phase once, in order");
     assert!(watcher.begun > 0);
-    let [_receive, parse, admit, learn, resolve, rewrite, transmit, _send] = &watcher.steps[..] else { unreachable!("eight phases") };
+    let [_receive, parse, admit, address, learn, resolve, rewrite, transmit, _send] = &watcher.steps[..] else {
+        unreachable!("nine phases")
+    };
     assert_eq!((parse.dst, parse.src, parse.payload), (OUTSIDE, blade(1), 14));
     assert_eq!(parse.verdict, None);
     assert!(admit.admitted && admit.plain && admit.tag == TagState::Untagged && admit.verdict.is_none());
+    assert_eq!((address.dst, address.verdict), (OUTSIDE, None), "a frame for the switch itself would have another destination now");
     assert_eq!(learn.verdict, None);
     assert_eq!((resolve.verdict, resolve.retagged, resolve.readdressed), (Some(Verdict::Forward(PortId(1))), true, false));
     assert_eq!(rewrite.verdict, resolve.verdict);

@@ -10,7 +10,6 @@ use port::{BURST_MAX, Burst, PoolCache, PortId};
 use wire::ethernet::EtherType;
 use wire::headers::Headers;
 
-use crate::fdb::Fdb;
 use crate::pipeline::{Notes, bits};
 use crate::tables::{Egress, NO_VLAN, PortTable, Tables, TagMode, VlanIndex};
 use crate::verdict::{DropReason, Verdict};
@@ -60,19 +59,15 @@ pub fn parse(burst: &Burst, pool: &PoolCache, notes: &mut Notes) {
 
 /// Decides for each packet whether it may enter, and in which VLAN. Packets that have a verdict keep it.
 ///
-/// Three short loops, each with its few values in registers: what raises no question, which is nearly everything; what does; and the
-/// lines of the FDB that learning and resolving will read, asked for a burst ahead of their use.
+/// First what raises no question, which is nearly everything, in a short loop with its few values in registers; then what does.
 #[inline]
-pub fn admit(count: usize, ingress: PortId, tables: &Tables, fdb: &Fdb, notes: &mut Notes) {
+pub fn admit(count: usize, ingress: PortId, tables: &Tables, notes: &mut Notes) {
     let all = if count < BURST_MAX { (1 << count) - 1 } else { u64::MAX };
     let (unsure, plain) = admit_untagged(count, &tables.ports[ingress.index()], tables, notes);
     notes.admitted_mask = all & !unsure;
     notes.plain = plain & !unsure;
     if unsure != 0 {
         admit_others(unsure, ingress, tables, notes);
-    }
-    for note in notes.packets.iter_mut().take(count) {
-        note.slots = (fdb.slot(note.src), fdb.slot(note.dst));
     }
 }
 

@@ -1,8 +1,8 @@
 //! The forwarding database: behind which port is `(VLAN, MAC)`?
 //!
 //! One hashbrown table of 16-byte entries, keyed by VID and MAC in one `u64`, and in front of it an array of cache lines
-//! with four entries each (`front`): a look-up touches one line, and that line can be prefetched for a whole burst
-//! before it is needed ([`Fdb::slot`]). The front holds copies of the table's entries, all but the few that found no
+//! with six short entries each (`front`): a look-up touches one line, and that line can be prefetched for a whole burst
+//! before it is needed ([`Fdb::place`]). The front says which port an address is behind, of all but the few that found no
 //! place; what it does not hold is looked for in the table. Each worker has a whole one of its own: reads
 //! take no lock and write no shared line, and there is one writer. What one worker learns it tells the others (see `worker.rs`).
 //!
@@ -26,8 +26,9 @@ use wire::{MacAddr, Vid};
 
 mod front;
 
-pub use front::Slot;
-use front::{Front, Value};
+pub(crate) use front::Ages;
+pub use front::Place;
+use front::{Front, GENERATIONS, STAMPS, Value};
 
 /// VID in bits 48 to 59, the MAC's raw form below.
 pub type Key = u64;
@@ -148,12 +149,27 @@ pub struct FdbCounters {
     pub refused: u64,
 }
 
+/// What the front holds of an address that there is nothing to be learned of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known(Value);
+
+/// The beginning of a round of the sweep.
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    tick: u32,
+    /// Flushes until then.
+    flushes: u32,
+}
+
 /// The table.
 #[derive(Debug)]
 pub struct Fdb {
     table: HashTable<Entry>,
-    /// Copies of the table's entries.
+    /// Where the table's entries are.
     front: Front,
+    /// When rounds of the sweep began: the one before this, and this. What the front holds is not older than the former.
+    rounds: [Round; 2],
+    flushes: u32,
     seed: u64,
     age_ticks: u32,
     limits: Limits,
@@ -177,6 +193,8 @@ impl Fdb {
     pub fn new(limits: Limits, age_ticks: u32, seed: u64) -> Fdb {
         Fdb {
             front: Front::new(limits.total as usize, seed),
+            rounds: [Round::default(); 2],
+            flushes: 0,
             // At half load removed entries leave hardly any tombstones, so that a rehash, which would stall, is not met in practice.
             table: HashTable::with_capacity(limits.total as usize + limits.total as usize / 2),
             seed: seed | 1,
@@ -196,58 +214,98 @@ impl Fdb {
 
     /// Where `key` is looked up, for later; what that will read is asked for now.
     #[inline(always)]
-    pub fn slot(&self, key: Key) -> Slot {
-        self.front.slot(key)
+    pub fn place(&self, key: Key) -> Place {
+        self.front.place(key)
     }
 
-    /// Where is `key`, in tick `now`?
+    /// Where is `key`, in tick `now`? What a look-up in the table alone says.
     pub fn lookup(&self, key: Key, now: u32) -> Option<Found> {
-        let slot = self.front.slot(key);
-        let Some(value) = self.front.get(slot, key).or_else(|| self.front.get_beside(slot, key)) else {
-            return self.lookup_table(key, now);
-        };
-        let (port, kind) = (value.port(), value.kind());
-        self.is_valid(&Entry { key, stamp: value.stamp(), generation: value.generation(), port, kind }, now).then_some(Found { port, kind })
+        let entry = self.table.find(hash(self.seed, key), |entry| entry.key == key)?;
+        self.is_valid(entry, now).then_some(Found { port: entry.port, kind: entry.kind })
     }
 
-    /// The port of `key`, if it is learned, valid and in its own line of the front; `None` says nothing. `of_vlan` is the
+    /// The port of a key, if it is valid and in its own line of the front; `None` says nothing. `of_vlan` is the
     /// [generation](Self::vlan_generation) of its VLAN.
     #[inline(always)]
-    pub(crate) fn lookup_learned(&self, slot: Slot, key: Key, of_vlan: u16, now: u32) -> Option<PortId> {
-        let value = self.front.get(slot, key)?;
-        let port = value.port();
-        let generation = self.port_generation[port.index()].wrapping_add(of_vlan);
-        (now.wrapping_sub(value.stamp()) <= self.age_ticks && value.generation() == generation && value.is_dynamic()).then_some(port)
+    pub(crate) fn port_of(&self, place: Place, of_vlan: u16, ages: Ages) -> Option<PortId> {
+        self.valid_port(self.front.get(place)?, of_vlan, ages)
     }
 
-    /// The generation of a VLAN, for [`lookup_learned`](Self::lookup_learned): it stays as it is for a burst.
+    /// Asks for whatever else of the front [`port_from_anywhere`](Self::port_from_anywhere) and [`learn`](Self::learn) may read.
+    #[inline(always)]
+    pub(crate) fn prefetch_beside(&self, place: Place) {
+        self.front.prefetch_beside(place);
+    }
+
+    /// The port of `key`, unless it is a blackhole, in tick `now`. From wherever it is known, and remembered in front.
+    pub(crate) fn port_from_anywhere(&mut self, place: Place, key: Key, now: u32) -> Option<PortId> {
+        let of_vlan = self.vlan_generation[vid_of(key)];
+        let value = self.front.get_anywhere(place).and_then(|value| self.valid_port(value, of_vlan, self.ages(now)));
+        value.or_else(|| match self.lookup(key, now)? {
+            Found { port, kind: Kind::Dynamic } => Some(port),
+            Found { port, kind: Kind::Static } => {
+                self.write_front(key, now, port);
+                Some(port)
+            }
+            Found { kind: Kind::Blackhole, .. } => None,
+        })
+    }
+
+    #[inline(always)]
+    fn valid_port(&self, value: Value, of_vlan: u16, ages: Ages) -> Option<PortId> {
+        let port = value.port();
+        let generation = self.port_generation[port.index()].wrapping_add(of_vlan);
+        value.is_valid(ages, u32::from(generation)).then_some(port)
+    }
+
+    /// The stamps that are valid in tick `now`, for [`port_of`](Self::port_of).
+    #[inline(always)]
+    pub(crate) fn ages(&self, now: u32) -> Ages {
+        Ages::new(now, self.age_ticks)
+    }
+
+    /// The generation of a VLAN, for [`port_of`](Self::port_of): it stays as it is for a burst.
     #[inline(always)]
     pub(crate) fn vlan_generation(&self, vid: Vid) -> u16 {
         self.vlan_generation[vid.get() as usize]
     }
 
-    #[inline(never)]
-    fn lookup_table(&self, key: Key, now: u32) -> Option<Found> {
-        let entry = self.table.find(hash(self.seed, key), |entry| entry.key == key)?;
-        self.is_valid(entry, now).then_some(Found { port: entry.port, kind: entry.kind })
-    }
-
     /// What the front holds of an address in the VLAN of `key` that is known behind `port` and has been seen in tick `now`.
     #[inline(always)]
-    pub(crate) fn known(&self, port: PortId, key: Key, now: u32) -> Value {
-        Value::new(now, self.generation(port, key), port, Kind::Dynamic)
+    pub(crate) fn known(&self, port: PortId, key: Key, now: u32) -> Known {
+        Known(Value::new(now, u32::from(self.generation(port, key)), port))
     }
 
-    /// Is there nothing to be learned of `key`? `false` says nothing: an entry may not be in its own line of the front.
+    /// Is there nothing to be learned of a key? `false` says nothing: an entry may not be in its own line of the front.
     #[inline(always)]
-    pub(crate) fn is_known(&self, slot: Slot, key: Key, known: Value) -> bool {
-        self.front.get(slot, key) == Some(known)
+    pub(crate) fn is_known(&self, place: Place, known: Known) -> bool {
+        self.front.get(place) == Some(known.0)
+    }
+
+    /// Lets time pass: to be called before anything else is asked for tick `now`.
+    ///
+    /// Nothing in the front may be stale for so long that its stamp or its generation looks new. The sweep removes it within two rounds; if
+    /// it has not come round for that long, having slept, all of the front goes, and comes back as it is used.
+    #[inline(always)]
+    pub fn advance(&mut self, now: u32) {
+        if now.wrapping_sub(self.rounds[0].tick) > STAMPS - 3 * TICKS_PER_AGE {
+            self.front.clear();
+            self.rounds = [Round { tick: now, flushes: self.flushes }; 2];
+        }
+    }
+
+    /// The same for generations.
+    fn count_flush(&mut self) {
+        self.flushes = self.flushes.wrapping_add(1);
+        if self.flushes.wrapping_sub(self.rounds[0].flushes) > GENERATIONS - 2 {
+            self.front.clear();
+            self.rounds.iter_mut().for_each(|round| round.flushes = self.flushes);
+        }
     }
 
     /// `key` was seen as a source behind `port` in tick `now`.
     pub fn learn(&mut self, key: Key, port: PortId, now: u32) -> Learned {
-        let (slot, known) = (self.slot(key), self.known(port, key, now));
-        if self.is_known(slot, key, known) || self.front.get_beside(slot, key) == Some(known) {
+        if self.front.get_anywhere(self.front.place(key)) == Some(self.known(port, key, now).0) {
             return Learned::Known;
         }
         let generation = self.generation(port, key);
@@ -255,7 +313,11 @@ impl Fdb {
             return self.learn_new(key, port, now);
         };
         match entry.kind {
-            Kind::Static => return if entry.port == port { Learned::Known } else { Learned::Fixed },
+            Kind::Static if entry.port == port => {
+                self.write_front(key, now, port);
+                return Learned::Known;
+            }
+            Kind::Static => return Learned::Fixed,
             Kind::Blackhole => return Learned::Blackhole,
             Kind::Dynamic => {}
         }
@@ -265,8 +327,7 @@ impl Fdb {
         if before.port == port && !flushed && !aged {
             let known = entry.stamp == now;
             entry.stamp = now;
-            let entry = *entry;
-            self.write_front(&entry);
+            self.write_front(key, now, port);
             return if known { Learned::Known } else { Learned::Refreshed };
         }
         if flushed || aged {
@@ -283,7 +344,7 @@ impl Fdb {
         }
         let moved = Entry { key, stamp: now, generation, port, kind: Kind::Dynamic };
         *entry = moved;
-        self.write_front(&moved);
+        self.write_front(key, now, port);
         self.uncount(before.port, key);
         self.recount(port, key);
         self.counters.moved += 1;
@@ -370,12 +431,14 @@ impl Fdb {
 
     /// Forgets what was learned behind `port`.
     pub fn flush_port(&mut self, port: PortId) {
+        self.count_flush();
         self.port_generation[port.index()] = self.port_generation[port.index()].wrapping_add(1);
         self.forget_counts(|at, _| at == port);
     }
 
     /// Forgets what was learned in `vid`.
     pub fn flush_vlan(&mut self, vid: Vid) {
+        self.count_flush();
         let generation = &mut self.vlan_generation[vid.get() as usize];
         *generation = generation.wrapping_add(1);
         self.forget_counts(|_, at| at == vid.get());
@@ -383,6 +446,7 @@ impl Fdb {
 
     /// Forgets all that was learned.
     pub fn flush_all(&mut self) {
+        self.count_flush();
         for port in 0..PORTS_MAX {
             self.port_generation[port] = self.port_generation[port].wrapping_add(1);
         }
@@ -404,6 +468,9 @@ impl Fdb {
         let size = self.table.num_buckets();
         for _ in 0..buckets.min(size) {
             self.hand = (self.hand + 1) % size;
+            if self.hand == 0 {
+                self.rounds = [self.rounds[1], Round { tick: now, flushes: self.flushes }];
+            }
             let Some(&entry) = self.table.get_bucket(self.hand) else { continue };
             if !self.is_valid(&entry, now) {
                 let flushed = entry.generation != self.generation(entry.port, entry.key);
@@ -481,13 +548,15 @@ impl Fdb {
         }
         let seed = self.seed;
         self.table.insert_unique(hash(seed, entry.key), entry, |entry| hash(seed, entry.key));
-        self.write_front(&entry);
+        if entry.kind != Kind::Blackhole {
+            self.write_front(entry.key, entry.stamp, entry.port);
+        }
     }
 
-    /// Copies an entry of the table to the front, if there is a place.
-    fn write_front(&mut self, entry: &Entry) {
-        let &Entry { key, stamp, generation, port, kind } = entry;
-        self.front.set(key, Value::new(stamp, generation, port, kind));
+    /// Says in front that `key` is known behind `port` in tick `now`, if there is a place.
+    fn write_front(&mut self, key: Key, now: u32, port: PortId) {
+        let Known(value) = self.known(port, key, now);
+        self.front.set(key, value);
     }
 
     fn recount(&mut self, port: PortId, key: Key) {

@@ -33,7 +33,8 @@ pub fn learn(ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
             known = fdb.known(ingress, note.src, context.tick);
         }
         last = note.src;
-        if !fdb.is_known(note.slots.0, note.src, known) {
+        if !fdb.is_known(note.places.0, known) {
+            fdb.prefetch_beside(note.places.0);
             unknown |= 1 << i;
             last = 0; // The next frame of this station may be dropped as well.
         }

@@ -8,6 +8,7 @@
 //! `clippy.toml` beside this crate); no frame can make it panic. It does not know that control exists: it knows rings and a snapshot.
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod admit;
 pub mod bus;
 pub mod counters;

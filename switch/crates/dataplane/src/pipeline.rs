@@ -5,10 +5,12 @@
 //!
 //! 1. **parse**: lengths proved once, addresses and tags read;
 //! 2. **admit**: port state, size, source address, VLAN: may the frame enter, and in which VLAN?
-//! 3. **learn**: the source into the FDB, written rarely; a frame that was refused teaches nothing;
-//! 4. **resolve**: by group address, MAC (FDB), message (final destination), IP (neighbor table);
-//! 5. **rewrite**: initial ← final destination; tags as the egress port wants them;
-//! 6. **transmit**: into the ports' bursts; what a queue refuses later is `tx-full`.
+//! 3. **address**: whom is a message or packet to the switch itself for (final destination, neighbor table)? and the lines of the FDB that
+//!    the next two will read are asked for;
+//! 4. **learn**: the source into the FDB, written rarely; a frame that was refused teaches nothing;
+//! 5. **resolve**: by group address, or by MAC (FDB);
+//! 6. **rewrite**: initial ← final destination; tags as the egress port wants them;
+//! 7. **transmit**: into the ports' bursts; what a queue refuses later is `tx-full`.
 //!
 //! Nothing here allocates, locks, logs, asks the time or calls the kernel. The steering of functions will stand between
 //! resolve and rewrite.
@@ -17,10 +19,11 @@ use arrayvec::ArrayVec;
 use port::{BURST_MAX, Burst, Nanos, PoolCache, PortId};
 use wire::headers::Headers;
 
+use crate::address;
 use crate::admit::{self, Admitted};
 use crate::counters::{PhaseCost, PortCounters};
 use crate::event::Event;
-use crate::fdb::{Fdb, Key, Slot};
+use crate::fdb::{Fdb, Key, Place};
 use crate::learn::{self, Updates};
 use crate::resolve;
 use crate::rewrite;
@@ -38,6 +41,8 @@ pub enum Phase {
     Parse,
     /// May it enter, and in which VLAN?
     Admit,
+    /// Whom is it for, if it is to the switch? And where would the FDB know it?
+    Address,
     /// The source into the FDB.
     Learn,
     /// Where to?
@@ -52,8 +57,17 @@ pub enum Phase {
 
 impl Phase {
     /// All of them, in order.
-    pub const ALL: [Phase; 8] =
-        [Phase::Receive, Phase::Parse, Phase::Admit, Phase::Learn, Phase::Resolve, Phase::Rewrite, Phase::Transmit, Phase::Send];
+    pub const ALL: [Phase; 9] = [
+        Phase::Receive,
+        Phase::Parse,
+        Phase::Admit,
+        Phase::Address,
+        Phase::Learn,
+        Phase::Resolve,
+        Phase::Rewrite,
+        Phase::Transmit,
+        Phase::Send,
+    ];
 
     /// The name in tables and traces.
     pub const fn name(self) -> &'static str {
@@ -61,6 +75,7 @@ impl Phase {
             Phase::Receive => "receive",
             Phase::Parse => "parse",
             Phase::Admit => "admit",
+            Phase::Address => "address",
             Phase::Learn => "learn",
             Phase::Resolve => "resolve",
             Phase::Rewrite => "rewrite",
@@ -131,10 +146,10 @@ pub struct Note {
     pub len: u16,
     /// Admit: source and VLAN, as the FDB's key.
     pub src: Key,
-    /// Admit: destination and VLAN, as the FDB's key; resolve: that of whom a message or a packet to the switch is for.
+    /// Admit: destination and VLAN, as the FDB's key; address, resolve: that of whom a message or a packet to the switch is for.
     pub dst: Key,
-    /// Admit, resolve: where these are in the FDB.
-    pub slots: (Slot, Slot),
+    /// Address, resolve: where these are in the FDB.
+    pub places: (Place, Place),
     /// Admit: the VLAN and the state of the tag.
     pub admitted: Admitted,
     /// Parse, admit, resolve: what becomes of it.
@@ -150,8 +165,10 @@ pub struct Notes {
     pub packets: [Note; BURST_MAX],
     /// Admit: packets that may enter.
     pub admitted_mask: u64,
-    /// Admit: those among them that are for one station's MAC and nothing else.
+    /// Admit, address: those among them that are for one station's MAC and nothing else.
     pub plain: u64,
+    /// Address: those among them that were to the switch and are for that station.
+    pub addressed: u64,
     /// Resolve: packets whose destination address is to be overwritten with `headers.dst`.
     pub readdressed: u64,
     /// Resolve: packets that leave by one port, with another tag than they came with.
@@ -169,6 +186,7 @@ impl Notes {
             packets: [Note::default(); BURST_MAX],
             admitted_mask: 0,
             plain: 0,
+            addressed: 0,
             readdressed: 0,
             retagged: 0,
             control_copies: ArrayVec::new(),
@@ -224,14 +242,16 @@ pub fn process<O: Observer>(burst: &mut Burst, ingress: PortId, notes: &mut Note
     let counters = &mut context.counters[ingress.index()];
     counters.rx += count as u64;
     counters.rx_bytes += burst.iter().map(|packet| packet.len() as u64).sum::<u64>();
-    notes.readdressed = 0;
     notes.retagged = 0;
 
     admit::parse(burst, context.pool, notes);
     observer.end(Phase::Parse, count, notes);
 
-    admit::admit(count, ingress, context.tables, context.fdb, notes);
+    admit::admit(count, ingress, context.tables, notes);
     observer.end(Phase::Admit, count, notes);
+
+    address::address(burst, notes, context);
+    observer.end(Phase::Address, count, notes);
 
     learn::learn(ingress, notes, context);
     observer.end(Phase::Learn, count, notes);

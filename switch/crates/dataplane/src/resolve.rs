@@ -1,22 +1,23 @@
 //! Resolving: where does each frame go?
 //!
-//! Nearly every frame is to one station's MAC and is looked up in the FDB. The others are told apart by one test: group
-//! addresses flood; the switch's own address opens the message and the IP lane; ARP and IPv6 may interest control.
+//! Nearly every frame is to one station's MAC and is looked up in the FDB; messages and packets to the switch are by then as well, where
+//! it was plain whom they are for (see [`address`](crate::address)). The others are told apart here: group addresses flood; the switch's own
+//! address opens the message and the IP lane; ARP and IPv6 may interest control.
 
 use arrayvec::ArrayVec;
 use port::{BURST_MAX, Burst, PortId};
 use wire::arp::{Arp, Operation};
-use wire::ethernet::{EtherType, HEADER_LEN};
+use wire::ethernet::EtherType;
 use wire::headers::Headers;
 use wire::ip::{Ipv6, Protocol};
 use wire::message::{Header, MAX_OFFENDING_LEN, MessageType};
 use wire::nd::{NdMessage, NeighborDiscovery};
-use wire::vlan::TAG_LEN;
 use wire::{MacAddr, Vid};
 
+use crate::address::{has_payload_tags, neighbor};
 use crate::admit::TagState;
 use crate::event::Event;
-use crate::fdb::{Fdb, Found, Key, Kind};
+use crate::fdb::{Ages, Fdb, Key, Kind};
 use crate::message;
 use crate::pipeline::{Context, Note, Notes, bits};
 use crate::tables::{Egress, NO_VLAN, Tables, VlanIndex, VlanTable};
@@ -27,28 +28,30 @@ use crate::verdict::{DropReason, PuntReason, Verdict};
 pub fn resolve(burst: &Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
     let plain = notes.plain & notes.admitted_mask;
     let known = resolve_known(plain, ingress, notes, context);
-    if plain & !known != 0 {
-        resolve_unknown(plain & !known, ingress, notes, context);
+    notes.readdressed = known & notes.addressed;
+    let unknown = plain & !known;
+    if unknown != 0 {
+        resolve_unknown(unknown, ingress, notes, context);
     }
-    let others = notes.admitted_mask & !notes.plain;
+    let others = notes.admitted_mask & !notes.plain | unknown & notes.addressed;
     if others != 0 {
-        let rest = resolve_lanes(others, burst, ingress, notes, context);
-        if rest != 0 {
-            resolve_others(rest, burst, ingress, notes, context);
-        }
+        resolve_others(others, burst, ingress, notes, context);
     }
 }
 
 /// Gives a verdict to packets of which there is nothing to be said but the port they leave by; returns which they were.
 #[inline(always)]
-fn resolve_known(packets: u64, ingress: PortId, notes: &mut Notes, context: &Context<'_>) -> u64 {
-    let mut lookup = Lookup::new(ingress, context.tables);
+fn resolve_known(packets: u64, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) -> u64 {
+    let mut lookup = Lookup::new(ingress, context);
     let mut unknown = 0u64;
     for i in bits(packets) {
         let note = &mut notes.packets[i];
-        match lookup.known(note, context) {
+        match lookup.known(note, context.fdb) {
             Some(port) => note.verdict = Some(Verdict::Forward(port)),
-            None => unknown |= 1 << i,
+            None => {
+                context.fdb.prefetch_beside(note.places.1);
+                unknown |= 1 << i;
+            }
         }
     }
     if unknown != 0 {
@@ -59,12 +62,12 @@ fn resolve_known(packets: u64, ingress: PortId, notes: &mut Notes, context: &Con
 
 /// The same for packets whose destination is not in its own line of the front: it may be elsewhere in the FDB. Returns the packets that are left.
 #[inline(never)]
-fn resolve_elsewhere(packets: u64, ingress: PortId, notes: &mut Notes, context: &Context<'_>) -> u64 {
+fn resolve_elsewhere(packets: u64, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) -> u64 {
     let mut unknown = packets;
     for i in bits(packets) {
         let note = &mut notes.packets[i];
         let vlan = &context.tables.vlans[note.admitted.vlan as usize];
-        if let Some(Found { port, kind: Kind::Dynamic | Kind::Static }) = context.fdb.lookup(note.dst, context.tick)
+        if let Some(port) = context.fdb.port_from_anywhere(note.places.1, note.dst, context.tick)
             && vlan.egress[port.index()] as u8 == note.admitted.tag as u8
             && port != ingress
         {
@@ -75,10 +78,14 @@ fn resolve_elsewhere(packets: u64, ingress: PortId, notes: &mut Notes, context: 
     unknown
 }
 
-/// The MAC lane of the packets whose destination is unknown, here, blocked, or wants another tag.
+/// The MAC lane of the packets whose destination is unknown, here, blocked, or wants another tag. Those to the switch are so again: the
+/// long way tells them apart and begins anew.
 #[inline(never)]
 fn resolve_unknown(packets: u64, ingress: PortId, notes: &mut Notes, context: &Context<'_>) {
-    for i in bits(packets) {
+    for i in bits(packets & notes.addressed) {
+        notes.packets[i].headers.dst = context.tables.own_mac.raw();
+    }
+    for i in bits(packets & !notes.addressed) {
         let vlan = &context.tables.vlans[notes.packets[i].admitted.vlan as usize];
         notes.packets[i].verdict = Some(by_mac(context.fdb, context.tick, vlan, notes.packets[i].dst, ingress));
         note_tag(i, vlan, notes);
@@ -89,6 +96,7 @@ fn resolve_unknown(packets: u64, ingress: PortId, notes: &mut Notes, context: &C
 struct Lookup<'a> {
     ingress: PortId,
     tables: &'a Tables,
+    ages: Ages,
     /// That of `vlan`.
     index: VlanIndex,
     vlan: Option<(&'a VlanTable, u16)>,
@@ -96,92 +104,21 @@ struct Lookup<'a> {
 
 impl<'a> Lookup<'a> {
     #[inline(always)]
-    fn new(ingress: PortId, tables: &'a Tables) -> Lookup<'a> {
-        Lookup { ingress, tables, index: NO_VLAN, vlan: None }
+    fn new(ingress: PortId, context: &Context<'a>) -> Lookup<'a> {
+        Lookup { ingress, tables: context.tables, ages: context.fdb.ages(context.tick), index: NO_VLAN, vlan: None }
     }
 
     /// The one case that matters: the destination is known, elsewhere, and the port it is behind sends the frame as it is. `None` says nothing.
     #[inline(always)]
-    fn known(&mut self, note: &Note, context: &Context<'_>) -> Option<PortId> {
+    fn known(&mut self, note: &Note, fdb: &Fdb) -> Option<PortId> {
         if note.admitted.vlan != self.index {
             self.index = note.admitted.vlan;
-            self.vlan = self.tables.vlans.get(self.index as usize).map(|vlan| (vlan, context.fdb.vlan_generation(vlan.vid)));
+            self.vlan = self.tables.vlans.get(self.index as usize).map(|vlan| (vlan, fdb.vlan_generation(vlan.vid)));
         }
         let (vlan, generation) = self.vlan?;
-        let port = context.fdb.lookup_learned(note.slots.1, note.dst, generation, context.tick)?;
+        let port = fdb.port_of(note.places.1, generation, self.ages)?;
         (vlan.egress[port.index()] as u8 == note.admitted.tag as u8 && port != self.ingress).then_some(port)
     }
-}
-
-/// The message and the IP lane where all is as it should be: a message to a known MAC, an IPv4 packet to a known neighbour.
-/// First whom each frame is for, then where that is: the lines of the FDB come in meanwhile. Returns the packets that are not like that.
-#[inline(never)]
-fn resolve_lanes(others: u64, burst: &Burst, ingress: PortId, notes: &mut Notes, context: &Context<'_>) -> u64 {
-    let messages = if context.tables.lanes.message { address_messages(others, burst, notes, context) } else { 0 };
-    let rest = others & !messages;
-    let packets = if context.tables.lanes.ip && rest != 0 { address_packets(rest, burst, notes, context) } else { 0 };
-    let addressed = messages | packets;
-    let found = resolve_known(addressed, ingress, notes, context);
-    // What is unknown, here, blocked, or wants another tag goes the long way, which tells them apart and begins anew.
-    for i in bits(addressed & !found) {
-        notes.packets[i].headers.dst = context.tables.own_mac.raw();
-    }
-    notes.readdressed |= found;
-    others & !found
-}
-
-/// A frame to us, without tags beside the one of its VLAN.
-#[inline(always)]
-fn is_for_lane(note: &Note, ethertype: EtherType, own: u64) -> bool {
-    note.headers.ethertype == ethertype.0 && note.headers.dst == own && !has_payload_tags(note.headers.payload, note.admitted.tag)
-}
-
-/// Gives a packet another destination, and asks for its line of the FDB.
-#[inline(always)]
-fn address(note: &mut Note, mac: u64, fdb: &Fdb) {
-    note.headers.dst = mac;
-    note.dst = note.dst & 0xffff << 48 | mac;
-    note.slots.1 = fdb.slot(note.dst);
-}
-
-/// Gives messages to us their final destination, if it is a MAC; returns which they were.
-#[inline(always)]
-fn address_messages(others: u64, burst: &Burst, notes: &mut Notes, context: &Context<'_>) -> u64 {
-    let own = context.tables.own_mac.raw();
-    let mut addressed = 0u64;
-    for i in bits(others) {
-        let (note, Some(packet)) = (&mut notes.packets[i], burst.get(i)) else { continue };
-        if !is_for_lane(note, EtherType::MESSAGE, own) {
-            continue;
-        }
-        let payload = note.headers.payload as usize;
-        let Some(bytes) = context.pool.head(packet).get(payload..) else { continue };
-        if let Some(mac) = Header::final_mac(bytes, note.len as usize - payload) {
-            address(note, mac, context.fdb);
-            addressed |= 1 << i;
-        }
-    }
-    addressed
-}
-
-/// Gives IPv4 packets to us the MAC of the neighbour they are for; returns which they were.
-#[inline(never)]
-fn address_packets(others: u64, burst: &Burst, notes: &mut Notes, context: &Context<'_>) -> u64 {
-    let own = context.tables.own_mac.raw();
-    let mut addressed = 0u64;
-    for i in bits(others) {
-        let (note, Some(packet)) = (&mut notes.packets[i], burst.get(i)) else { continue };
-        if !is_for_lane(note, EtherType::IPV4, own) {
-            continue;
-        }
-        let bytes = context.pool.head(packet).get(note.headers.payload as usize..).unwrap_or_default();
-        let vid = Vid::new((note.dst >> 48) as u16);
-        if let Some(mac) = vid.and_then(|vid| neighbor(context.tables, vid, EtherType::IPV4, bytes)) {
-            address(note, mac.raw(), context.fdb);
-            addressed |= 1 << i;
-        }
-    }
-    addressed
 }
 
 /// Notes whether a packet that leaves by one port needs another tag.
@@ -194,13 +131,6 @@ fn note_tag(i: usize, vlan: &VlanTable, notes: &mut Notes) {
         let differs = (tagged != (tag == TagState::Tagged)) | (tag == TagState::Priority);
         notes.retagged |= (differs as u64) << i;
     }
-}
-
-/// Has the frame, whose payload begins at `payload`, tags beside the one of its VLAN? They are payload, and so is what is behind
-/// them: a customer's addresses in a tunnel are not those of the tunnel's VLAN.
-#[inline(always)]
-fn has_payload_tags(payload: u8, tag: TagState) -> bool {
-    payload as usize != HEADER_LEN + if tag == TagState::Untagged { 0 } else { TAG_LEN }
 }
 
 /// What is left to do for a frame once it is known whom it is for.
@@ -227,7 +157,7 @@ fn resolve_others(others: u64, burst: &Burst, ingress: PortId, notes: &mut Notes
         if let Step::Mac(mac) | Step::Readdress { mac, .. } = step {
             let vlan = &context.tables.vlans[notes.packets[i].admitted.vlan as usize];
             notes.packets[i].dst = mac | (vlan.vid.get() as u64) << 48;
-            notes.packets[i].slots.1 = context.fdb.slot(notes.packets[i].dst);
+            notes.packets[i].places.1 = context.fdb.place(notes.packets[i].dst);
         }
         steps.push((i, step));
     }
@@ -330,19 +260,6 @@ fn whom(i: usize, burst: &Burst, ingress: PortId, notes: &mut Notes, context: &C
 fn readdress(notes: &mut Notes, i: usize, dst: u64) {
     notes.packets[i].headers.dst = dst;
     notes.readdressed |= 1 << i;
-}
-
-/// The IP lane: who has the packet's destination?
-fn neighbor(tables: &Tables, vid: Vid, ethertype: EtherType, payload: &[u8]) -> Option<MacAddr> {
-    // The addresses are at fixed places of the fixed headers (RFC 791 §3.1, RFC 8200 §3). Whether the packet is whole is for its receiver to judge:
-    // in the first buffer of a jumbo frame it is not.
-    if ethertype == EtherType::IPV4 {
-        let bytes: [u8; 4] = *payload.get(16..20)?.first_chunk()?;
-        (payload[0] >> 4 == 4).then(|| tables.neighbors.v4(vid, bytes.into()))?
-    } else {
-        let bytes: [u8; 16] = *payload.get(24..40)?.first_chunk()?;
-        (payload[0] >> 4 == 6).then(|| tables.neighbors.v6(vid, bytes.into()))?
-    }
 }
 
 enum Interest {

@@ -234,6 +234,7 @@ impl Worker {
     #[inline]
     pub fn turn<O: Observer>(&mut self, now: Nanos, observer: &mut O) -> usize {
         let tick = (now.0 / self.tick.0) as u32;
+        self.fdb.advance(tick);
         let mut handled = self.receive(now, tick, observer);
         if !self.updates_from.is_empty() {
             handled += self.hear_others(now, tick);
@@ -309,8 +310,9 @@ impl Worker {
         for from in &mut self.updates_from {
             for _ in 0..FROM_OTHERS_MAX {
                 let Some(update) = from.pop() else { break };
-                // A tick that differs from ours by more than one is an old message; ours is the better guess.
-                self.fdb.learn(update.key, update.port, update.tick.max(tick.saturating_sub(1)).min(tick.saturating_add(1)));
+                // An older tick than the last is an old message; ours is the better guess. One ahead of ours is of a worker that
+                // has read the clock later.
+                self.fdb.learn(update.key, update.port, update.tick.max(tick.saturating_sub(1)).min(tick));
                 handled += 1;
             }
         }

@@ -7,10 +7,11 @@
 //! - [`backend`]: the kinds of ports; [`wrap`]: link timing around any of them;
 //! - [`capture`]: capture files;
 //! - [`netdev`]: network interfaces, watched and prepared; [`privilege`]: what a process must be allowed to do;
-//! - [`checksum`]: completing what local senders leave to their card; [`handover`]: another socket for a running queue.
+//! - [`checksum`]: completing what local senders leave to their card; [`handover`]: another socket for a running queue;
+//! - [`lanes`]: comparing several numbers at once.
 //!
-//! This crate is one of the two rooms where unsafe code may live; it is denied here and opened in `mempool`, in `sys` (system calls) and
-//! in backends that share memory with the kernel. Ports do not know what is done with their frames: the data plane is not a dependency.
+//! This crate is one of the two rooms where unsafe code may live; it is denied here and opened in `mempool`, in `lanes` (vector instructions), in `sys`
+//! (system calls) and in backends that share memory with the kernel. Ports do not know what is done with their frames: the data plane is not a dependency.
 #![deny(unsafe_code)]
 
 pub mod backend;
@@ -19,6 +20,7 @@ pub mod checksum;
 pub mod clock;
 pub mod device;
 pub mod handover;
+pub mod lanes;
 pub mod mempool;
 pub mod netdev;
 pub mod open;
