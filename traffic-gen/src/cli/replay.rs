@@ -2,8 +2,9 @@
 
 use std::io::BufRead;
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::ArgGroup;
 use port::{Hugepages, Mempool, Nanos};
@@ -11,15 +12,18 @@ use port::{Hugepages, Mempool, Nanos};
 use super::progress::Progress;
 use super::stop::Stop;
 use super::{Common, Done, Failure, complain, print, print_json};
+use crate::output::{latency_table, print_table};
 use crate::replay::load::{self, Loaded};
+use crate::replay::matching::PORTS_MAX;
 use crate::replay::ports::{self, LineRate, Opened};
 use crate::replay::ratio::Ratio;
+use crate::replay::report;
 use crate::replay::run::{self, RealTime, Setup, VirtualTime};
 use crate::replay::schedule::{Bounds, Schedule};
 use crate::replay::select::{Rule, Selection};
 use crate::replay::speed::Speed;
 use crate::replay::split::{Split, SplitRule};
-use crate::replay::summary::{Input, Summary};
+use crate::replay::summary::{Input, Replayed, Summary};
 use crate::replay::tcpprep::Cache;
 use crate::replay::unique::Unique;
 
@@ -133,12 +137,15 @@ pub struct Args {
     /// The latest a frame may leave before the run is called INVALID, with a unit
     #[arg(long, value_name = "TIME", value_parser = span, default_value = "1ms", help_heading = "Run")]
     late_max: Nanos,
-    /// Listen so long for what comes back, after the last frame
+    /// Listen so long for what comes back, after the last frame; a frame away for longer is lost if an equal one follows it
     #[arg(long, value_name = "TIME", value_parser = span, default_value = "100ms", help_heading = "Run")]
     listen: Nanos,
     /// Say every so many seconds what was sent
     #[arg(long, value_name = "SECONDS", help_heading = "Run")]
     stats: Option<NonZeroU64>,
+    /// Folder for the report as HTML, JSON, CSV and histograms (docs/results.md)
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    report: Option<PathBuf>,
     /// Take an interface even if it carries this machine's default route
     #[arg(long, help_heading = "Run")]
     force_default_route: bool,
@@ -284,7 +291,10 @@ impl Args {
 
 /// Replays; fails if the plan was missed, or a capture is damaged (after what was whole in it has been played).
 pub fn replay(args: Args, common: &Common) -> Done {
-    let stop = Stop::on_signals()?;
+    let (stop, started) = (Stop::on_signals()?, SystemTime::now());
+    if args.ports.len() > PORTS_MAX {
+        return Err(Failure::input(format!("--port: expected at most {PORTS_MAX} ports, found {}", args.ports.len())));
+    }
     let files = args.files.iter().map(|path| load::open(path)).collect::<Result<Vec<_>, _>>().map_err(Failure::input)?;
     let (split, count) = args.split(&files)?;
     let selection = Selection { include: args.include.clone(), exclude: args.exclude.clone() };
@@ -311,6 +321,7 @@ pub fn replay(args: Args, common: &Common) -> Done {
         None => timeless,
     };
     let unique_ip = args.unique_ip_loops.map(NonZeroU64::get).or(args.unique_ip.then_some(1));
+    let patience = (!opened.iter().all(|port| port.silent)).then_some(args.listen);
     let bar = Progress::new(schedule.total(), "frames");
     let setup = Setup {
         unique: Unique::new(&frames, unique_ip, args.unique_mac),
@@ -321,6 +332,7 @@ pub fn replay(args: Args, common: &Common) -> Done {
         pool: mempool.cache(),
         step: args.step(),
         listen: if is_virtual { Nanos::ZERO } else { args.listen },
+        patience,
     };
     let every = args.stats.map(|seconds| Nanos::from_secs(seconds.get().min(1 << 32)));
     let mut next_stats = every.unwrap_or_default();
@@ -348,16 +360,41 @@ pub fn replay(args: Args, common: &Common) -> Done {
     };
     drop(bar);
     let summary = Summary::new(&replayed, input, speed, is_virtual, args.late_max);
-    if common.json {
-        print_json(&summary)?;
-    } else {
-        print(&summary.text())?;
-    }
+    show("replay", &summary, &replayed, started, args.report.as_deref(), common)?;
     if let Some(damage) = damage(&summary.input) {
         return Err(damage);
     }
     Ok(ExitCode::from(u8::from(!summary.valid)))
 }
+
+/// Prints what was done, after it was written to the folder `report` if there is one.
+pub(super) fn show(
+    command: &str,
+    summary: &Summary,
+    replayed: &Replayed,
+    started: SystemTime,
+    report: Option<&Path>,
+    common: &Common,
+) -> Result<(), Failure> {
+    if let Some(dir) = report {
+        super::testbed::write(&report::report(command, started, summary, replayed), dir)?;
+    }
+    if common.json {
+        return print_json(summary);
+    }
+    let mut text = summary.text().into_bytes();
+    let latencies = report::latencies(replayed);
+    let rows = latencies.iter().map(|(name, latency)| (name.as_str(), &latency.sent));
+    let latencies = (!latencies.is_empty()).then(|| latency_table("Latency in µs, since sent", rows));
+    for table in report::account_table(summary).into_iter().chain(latencies) {
+        text.push(b'\n');
+        print_table(&table, &mut text, TABLE_WIDTH).map_err(Failure::other)?;
+    }
+    print(&String::from_utf8_lossy(&text))
+}
+
+/// Columns that tables may take.
+const TABLE_WIDTH: u16 = 110;
 
 /// What is wrong with the captures, if anything.
 fn damage(input: &Input) -> Option<Failure> {

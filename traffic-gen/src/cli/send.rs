@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::ArgGroup;
 use port::{Hugepages, Mempool, Nanos};
 
 use super::progress::Progress;
 use super::stop::Stop;
-use super::{Common, Done, Failure, print, print_json};
+use super::{Common, Done, Failure};
 use crate::profile::Profile;
 use crate::replay::ports::{self, LineRate};
 use crate::replay::run::{self, RealTime, Setup, VirtualTime};
@@ -46,6 +47,9 @@ pub struct Args {
     /// The latest a frame may leave before the run is called INVALID, with a unit
     #[arg(long, value_name = "TIME", value_parser = super::replay::span, default_value = "1ms")]
     late_max: Nanos,
+    /// Folder for the report as HTML, JSON, CSV and histograms (docs/results.md)
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
     /// Take an interface even if it carries this machine's default route
     #[arg(long)]
     force_default_route: bool,
@@ -73,7 +77,7 @@ impl Args {
 
 /// Sends; fails if the plan was missed.
 pub fn send(args: &Args, common: &Common) -> Done {
-    let stop = Stop::on_signals()?;
+    let (stop, started) = (Stop::on_signals()?, SystemTime::now());
     let profile = args.profile()?;
     let frames = profile.frames().map_err(Failure::input)?;
     let count = if args.write.is_some() { profile.ports() } else { args.ports.len() };
@@ -116,6 +120,7 @@ pub fn send(args: &Args, common: &Common) -> Done {
         pool: mempool.cache(),
         step: None,
         listen: if is_virtual { Nanos::ZERO } else { Nanos::from_millis(100) },
+        patience: None,
     };
     let mut watch = |progress: run::Progress| {
         bar.set(progress.sent);
@@ -128,10 +133,6 @@ pub fn send(args: &Args, common: &Common) -> Done {
     drop(bar);
     let input = Input { frames: frames.len() as u64, ..Input::default() };
     let summary = Summary::new(&replayed, input, profile.speed, is_virtual, args.late_max);
-    if common.json {
-        print_json(&summary)?;
-    } else {
-        print(&summary.text())?;
-    }
+    super::replay::show("send", &summary, &replayed, started, args.report.as_deref(), common)?;
     Ok(ExitCode::from(u8::from(!summary.valid)))
 }

@@ -215,7 +215,7 @@ impl Args {
     }
 }
 
-fn write(page: &output::Report, dir: &Path) -> Result<(), Failure> {
+pub(super) fn write(page: &output::Report, dir: &Path) -> Result<(), Failure> {
     for path in output::write_all(page, dir).map_err(Failure::other)? {
         complain("written", path.display());
     }

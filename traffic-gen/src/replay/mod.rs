@@ -3,25 +3,34 @@
 //! [`load`] reads captures (compressed ones too) into one list of frames on one clock, [`select`] keeps some of them, [`split`] says
 //! which port each leaves by ([`tcpprep`] reads the caches of tcpprep), [`speed`] how fast; [`unique`] makes every loop look like new
 //! stations. From all that [`schedule`] says when each frame leaves, to the nanosecond and without an error that grows, and
-//! [`run`] sends it: in real time, or on a virtual clock, by the same loop.
+//! [`run`] sends it: in real time, or on a virtual clock, by the same loop. [`matching`] knows frames again that come back, by their
+//! content ([`due`] says where they should come out, [`suspects`] what seems to have been changed on the way); [`summary`] and
+//! [`report`] tell the rest.
 //!
 //! Every time is worked out from the start of the run and the frame's number, in whole numbers; no time is ever added to the one
 //! before. What tcpreplay calls by a name is called so here.
 //!
 //! Limits: captures are held in memory; times reach 292 years.
 
+pub mod due;
 pub mod load;
+pub mod matching;
 pub mod ports;
 pub mod ratio;
+pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod select;
 pub mod speed;
 pub mod split;
 pub mod summary;
+pub mod suspects;
 pub mod tcpprep;
+pub mod timeline;
 pub mod unique;
 
+#[cfg(test)]
+mod matching_tests;
 #[cfg(test)]
 mod tests;
 

@@ -76,6 +76,8 @@ pub struct Opened {
     pub port: Port,
     /// Time on it is only what it is told: it may be run on a virtual clock.
     pub timeless: bool,
+    /// Nothing ever comes out of it.
+    pub silent: bool,
 }
 
 /// Opens ports by their specs: those of [`port::spec`], `null:`, which takes everything, and `pcap:out=FILE`, which only writes.
@@ -92,7 +94,7 @@ fn open_one(text: &str, line: LineRate, mempool: &Mempool, force: bool, claimed:
     let wrong = |what: String| PortError::Spec { spec: text.to_owned(), what };
     let name = text.to_owned();
     if text == "null:" || text == "null" {
-        return Ok(Opened { name, port: null(), timeless: true });
+        return Ok(Opened { name, port: null(), timeless: true, silent: true });
     }
     let mut claim = |claim: String| match claimed.insert(claim.clone()) {
         true => Ok(()),
@@ -100,7 +102,12 @@ fn open_one(text: &str, line: LineRate, mempool: &Mempool, force: bool, claimed:
     };
     if let Some(file) = text.strip_prefix("pcap:out=").filter(|file| !file.is_empty() && !file.contains(',')) {
         claim(format!("file {file}"))?;
-        return Ok(Opened { port: writers(Path::new(file), std::slice::from_ref(&name), &[line])?.remove(0).port, name, timeless: true });
+        return Ok(Opened {
+            port: writers(Path::new(file), std::slice::from_ref(&name), &[line])?.remove(0).port,
+            name,
+            timeless: true,
+            silent: true,
+        });
     }
     let spec: PortSpec = text.parse().map_err(|error: port::spec::PortSpecError| {
         wrong(format!("{error}; or `null:`, which takes everything, or `pcap:out=FILE`, which only writes"))
@@ -115,7 +122,7 @@ fn open_one(text: &str, line: LineRate, mempool: &Mempool, force: bool, claimed:
         force_default_route: force,
     };
     let port = port::open::open(&spec, &options).map_err(|error| PortError::Open { spec: text.to_owned(), source: error.into() })?;
-    Ok(Opened { name, port, timeless: spec.kind == PortKind::Pcap })
+    Ok(Opened { name, port, timeless: spec.kind == PortKind::Pcap, silent: false })
 }
 
 /// Frames that wait in a port, where that can be chosen: what is in there is not on time any more.
@@ -138,7 +145,7 @@ pub fn writers(path: &Path, names: &[String], lines: &[LineRate]) -> Result<Vec<
             let tx = WriterTx { shared: Arc::clone(&shared), interface, frame: Vec::new() };
             let device = WriterDevice { shared: Arc::clone(&shared) };
             let port = Port { rx: vec![Box::new(Silent)], tx: vec![Box::new(tx)], device: Box::new(device) };
-            Opened { name: name.clone(), port, timeless: true }
+            Opened { name: name.clone(), port, timeless: true, silent: true }
         })
         .collect())
 }

@@ -4,19 +4,19 @@
 //! frame can be late: then it is sent as soon as possible, but what the line could not have carried meanwhile is not sent
 //! either, but for [`AHEAD`] that lies in the port's queue. How late each frame left is measured; nothing is skipped.
 //!
-//! Frames that come back are known by their content: nothing is written into them. Beyond [`KNOWN_MAX`] different frames
-//! further ones are counted as unknown.
-
-use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
+//! Frames that come back are known by their content ([`matching`](super::matching)): nothing is written into them. Their latency is
+//! from before a burst is handed over to after one was taken: a turn of this loop is part of it.
 
 use port::clock::TscClock;
 use port::wrap::link::Wire;
 use port::{BURST_MAX, Burst, Nanos, PoolCache, Port};
 
 use super::Frame;
+use super::matching::{Matcher, Sent};
 use super::schedule::{Departure, Lane, Schedule};
 use super::summary::{PortSummary, Replayed};
+use super::suspects::suspects;
+use super::timeline::Timeline;
 use super::unique::Unique;
 use crate::measure::pacing::PacingMeter;
 
@@ -24,8 +24,6 @@ use crate::measure::pacing::PacingMeter;
 pub const AHEAD: Nanos = Nanos(10_000);
 /// A port that takes nothing for this long is given up.
 pub const GIVE_UP: Nanos = Nanos::from_secs(1);
-/// Different frames that are recognized when they come back.
-pub const KNOWN_MAX: usize = 1 << 20;
 
 /// What the loop asks for the time.
 pub trait Time {
@@ -90,6 +88,9 @@ pub struct Setup<'a> {
     pub step: Option<u64>,
     /// Time to listen after the last frame has been sent.
     pub listen: Nanos,
+    /// Find out what became of each frame; one that is not back after this time is taken for lost if an equal one follows. `None`: frames
+    /// that come are counted and not looked at.
+    pub patience: Option<Nanos>,
 }
 
 /// What whoever watches is told.
@@ -112,9 +113,9 @@ struct Active {
     /// When the run began, by the clock that ports are told.
     start: Nanos,
     wire: Wire,
-    /// Packets that are due, with the times they were due at.
+    /// Packets that are due, and what they are.
     waiting: Burst,
-    due: Vec<Nanos>,
+    due: Vec<Sent>,
     /// Since when the port has taken nothing.
     stuck_since: Option<Nanos>,
     pacing: PacingMeter,
@@ -123,11 +124,12 @@ struct Active {
 
 /// Replays; `watch` is called now and then, and ends the run by returning `false`.
 pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progress) -> bool) -> Replayed {
-    let Setup { frames, schedule, ports, learning, mut pool, unique, step, listen } = setup;
+    let Setup { frames, schedule, ports, learning, mut pool, unique, step, listen, patience } = setup;
     let planned = schedule.total();
     let lanes = schedule.into_lanes().into_iter().zip(ports);
     let mut ports: Vec<Active> = lanes.map(|(lane, (name, port, line_bps))| Active::new(lane, name, port, line_bps)).collect();
-    let (hasher, mut known) = (RandomState::new(), HashSet::new());
+    let mut matcher = patience.map(|patience| Matcher::new(frames, ports.len(), patience));
+    let mut timeline = Timeline::default();
     let mut bytes = Vec::new();
     let (mut sent, mut sent_bytes, mut stepped, mut turns) = (0, 0, 0, 0u64);
     let mut stopped = false;
@@ -141,26 +143,29 @@ pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progres
     loop {
         let now = time.now().since(start);
         let mut sent_now = false;
-        for active in &mut ports {
+        for (index, active) in ports.iter_mut().enumerate() {
             let room = step.map_or(u64::MAX, |step| step - stepped);
             active.make_due(now, room, &mut pool, &mut bytes, |departure, bytes| {
-                let frame = &frames[departure.frame];
-                bytes.clear();
-                bytes.extend_from_slice(&frame.bytes);
-                bytes.resize(frame.wire_len(), 0);
-                if departure.round > 0 && unique.changes() {
-                    unique.apply(departure.frame, departure.round, bytes);
-                }
-                if known.len() < KNOWN_MAX {
-                    known.insert(hasher.hash_one(bytes.as_slice()));
-                }
+                write(frames, &unique, departure.frame, departure.round, bytes);
+                let key = matcher.as_ref().map_or(0, |matcher| matcher.key(bytes));
+                Sent { key, frame: departure.frame, round: departure.round, port: index, planned: departure.begin, at: now }
             });
-            let (count, len) = active.send(now, step.is_none(), &mut pool);
+            // Making frames takes time; the first turn of a port would be charged with it.
+            let handed_over = if time.is_virtual() { now } else { time.now().since(start) };
+            let (count, len) = active.send(handed_over, step.is_none(), &mut pool, matcher.as_mut());
+            if count > 0 {
+                timeline.sent(handed_over, count, len);
+            }
             sent += count;
             sent_bytes += len;
             stepped += count;
             sent_now |= count > 0;
-            active.receive(now, &mut pool, |bytes| known.contains(&hasher.hash_one(bytes)));
+            let mut received = active.take(now, &mut pool);
+            if !received.is_empty() {
+                let at = time.now().since(start);
+                timeline.received(at, received.len() as u64);
+                active.look_at(index, at, &mut received, &mut pool, matcher.as_mut());
+            }
         }
         turns += 1;
         let must_step = step.is_some_and(|step| stepped >= step) && ports.iter_mut().any(|active| active.lane.peek().is_some());
@@ -192,7 +197,27 @@ pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progres
     let ports = ports.into_iter().map(|active| active.finish(now, &mut pool)).collect();
     pool.flush();
     watch(Progress { now, sent, bytes: sent_bytes, step: false });
-    Replayed { planned, ports, interrupted: stopped, stepped: step.is_some() }
+    let account = matcher.map(Matcher::finish);
+    let found = account.as_ref().map(|account| {
+        suspects(&account.foreign, &account.lost, &mut |lost| {
+            let mut bytes = Vec::new();
+            write(frames, &unique, lost.frame, lost.round, &mut bytes);
+            (frames[lost.frame].number, bytes)
+        })
+    });
+    let suspects = found.unwrap_or_default();
+    Replayed { planned, ports, interrupted: stopped, stepped: step.is_some(), account, suspects, timeline }
+}
+
+/// The bytes of a frame as loop `round` has it.
+fn write(frames: &[Frame], unique: &Unique, index: usize, round: u64, bytes: &mut Vec<u8>) {
+    let frame = &frames[index];
+    bytes.clear();
+    bytes.extend_from_slice(&frame.bytes);
+    bytes.resize(frame.wire_len(), 0);
+    if round > 0 && unique.changes() {
+        unique.apply(index, round, bytes);
+    }
 }
 
 /// Sends a learning frame and gives it time to be flooded.
@@ -254,19 +279,19 @@ impl Active {
         room: u64,
         pool: &mut PoolCache,
         bytes: &mut Vec<u8>,
-        mut content: impl FnMut(&Departure, &mut Vec<u8>),
+        mut content: impl FnMut(&Departure, &mut Vec<u8>) -> Sent,
     ) {
         let mut made = 0;
         while self.waiting.len() < BURST_MAX && made < room && self.wire.free_at() <= now + AHEAD {
             let Some(departure) = self.lane.peek().filter(|departure| departure.begin <= now) else { break };
             self.lane.next();
             self.result.planned(&departure);
-            content(&departure, bytes);
+            let sent = content(&departure, bytes);
             match pool.alloc_copy(bytes) {
                 Some(packet) => {
                     self.wire.send(now, bytes.len());
                     self.waiting.push(packet);
-                    self.due.push(departure.begin);
+                    self.due.push(sent);
                     made += 1;
                 }
                 None => self.result.no_buffer += 1,
@@ -275,7 +300,7 @@ impl Active {
     }
 
     /// Gives the port what waits; frames and bytes it took.
-    fn send(&mut self, now: Nanos, timed: bool, pool: &mut PoolCache) -> (u64, u64) {
+    fn send(&mut self, now: Nanos, timed: bool, pool: &mut PoolCache, mut matcher: Option<&mut Matcher>) -> (u64, u64) {
         if self.waiting.is_empty() {
             return (0, 0);
         }
@@ -284,7 +309,10 @@ impl Active {
         let mut bytes = 0;
         for (due, len) in self.due.drain(..count).zip(&lens) {
             if timed {
-                self.pacing.departed(due, now);
+                self.pacing.departed(due.planned, now);
+            }
+            if let Some(matcher) = &mut matcher {
+                matcher.sent(Sent { at: now, ..due });
             }
             self.result.sent(now, *len);
             bytes += *len as u64;
@@ -305,17 +333,24 @@ impl Active {
         (count as u64, bytes)
     }
 
-    fn receive(&mut self, now: Nanos, pool: &mut PoolCache, mut is_ours: impl FnMut(&[u8]) -> bool) {
+    fn take(&mut self, now: Nanos, pool: &mut PoolCache) -> Burst {
         let mut burst = Burst::new();
         self.port.rx[0].rx_burst(self.start + now, pool, &mut burst, BURST_MAX);
+        burst
+    }
+
+    /// Counts what came in at `at`, and finds out what it is.
+    fn look_at(&mut self, port: usize, at: Nanos, burst: &mut Burst, pool: &mut PoolCache, mut matcher: Option<&mut Matcher>) {
         let mut whole = Vec::new();
         for packet in burst.drain(..) {
             whole.clear();
             pool.copy_to(&packet, &mut whole);
+            pool.free(packet);
             self.result.received += 1;
             self.result.received_bytes += whole.len() as u64;
-            self.result.recognized += u64::from(is_ours(&whole));
-            pool.free(packet);
+            if let Some(matcher) = &mut matcher {
+                matcher.arrived(port, &whole, at);
+            }
         }
     }
 

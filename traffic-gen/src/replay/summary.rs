@@ -6,9 +6,17 @@ use port::Nanos;
 use port::wrap::link::GAP_LEN;
 use serde::Serialize;
 
+use super::matching::{Account, PortAccount};
 use super::schedule::Departure;
 use super::speed::Speed;
+use super::suspects::{Change, Suspect};
+use super::timeline::Timeline;
 use crate::measure::pacing::Pacing;
+
+/// Suspects that are told one by one in JSON.
+const SUSPECTS_TOLD: usize = 100;
+/// Suspects that are told one by one to people.
+const SUSPECTS_NOTED: usize = 3;
 
 /// A line that is behind a promised rate by more than this at the end could not carry it.
 pub const BEHIND_MAX: Nanos = Nanos(10_000);
@@ -51,8 +59,6 @@ pub struct PortSummary {
     pub received: u64,
     /// Bytes of these.
     pub received_bytes: u64,
-    /// Of these, frames that this run had sent, unchanged.
-    pub recognized: u64,
     /// Frames that came and were lost in the tester's port.
     pub rx_drops: u64,
     /// What the port says went wrong.
@@ -80,7 +86,6 @@ impl PortSummary {
             pacing: Pacing::default(),
             received: 0,
             received_bytes: 0,
-            recognized: 0,
             rx_drops: 0,
             errors: Vec::new(),
         }
@@ -120,6 +125,12 @@ pub struct Replayed {
     pub interrupted: bool,
     /// It waited for words in between: its times mean nothing.
     pub stepped: bool,
+    /// What became of each frame, if that was asked for.
+    pub account: Option<Account>,
+    /// Frames that seem to have been changed on the way.
+    pub suspects: Vec<Suspect>,
+    /// What was sent and received when.
+    pub timeline: Timeline,
 }
 
 /// What of the captures the plan does not hold, and how it was made.
@@ -170,6 +181,10 @@ pub struct Summary {
     pub input: Input,
     /// By port.
     pub ports: Vec<PortLine>,
+    /// Flooded frames that came out of no port; `None` if what came was not looked at.
+    pub vanished: Option<u64>,
+    /// Frames that seem to have been changed on the way: the first of them.
+    pub suspects: Vec<Suspect>,
 }
 
 /// A port, for people and as JSON.
@@ -205,6 +220,69 @@ pub struct PortLine {
     pub recognized: u64,
     /// Lost in the tester's port on the way in.
     pub rx_drops: u64,
+    /// What came out of it and what should have, if that was looked at.
+    pub account: Option<AccountLine>,
+}
+
+/// What came out of a port and what should have. The words are those of [`PortAccount`].
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct AccountLine {
+    /// Frames to stations behind the port.
+    pub due: u64,
+    /// Those of them that came.
+    pub arrived: u64,
+    /// Those that did not.
+    pub lost: u64,
+    /// Copies of flooded frames that could come out of it.
+    pub flood_due: u64,
+    /// Those that did not come.
+    pub flood_missing: u64,
+    /// Second and further copies.
+    pub duplicates: u64,
+    /// Frames overtaken by later ones of the same port.
+    pub reordered: u64,
+    /// Frames that were due elsewhere.
+    pub elsewhere: u64,
+    /// Of these, frames that did not come out where they were due.
+    pub misdelivered: u64,
+    /// Copies that came back out of the port that had sent them.
+    pub reflected: u64,
+    /// Frames that were not sent, or not like that.
+    pub foreign: u64,
+    /// Of these, frames that seem to be lost ones with a few other octets.
+    pub corrupted: u64,
+    /// Copies that could have been of another frame with the same bytes.
+    pub ambiguous: u64,
+    /// Latency in ns: smallest, median, 99th and 99.9th percentile, largest; `None`: nothing came.
+    pub latency_ns: Option<[u64; 5]>,
+}
+
+impl AccountLine {
+    /// Of a port, with the frames out of it that seem to be corrupted.
+    pub fn of(account: &PortAccount, corrupted: u64) -> AccountLine {
+        let latency_ns = account.latency.as_ref().map(|latency| {
+            let at = |quantile| latency.sent.value_at_quantile(quantile);
+            [latency.sent.min(), at(0.5), at(0.99), at(0.999), latency.sent.max()]
+        });
+        let PortAccount { due, arrived, flood_due, duplicates, reordered, elsewhere, misdelivered, reflected, foreign, ambiguous, .. } =
+            *account;
+        AccountLine {
+            due,
+            arrived,
+            lost: account.lost(),
+            flood_due,
+            flood_missing: account.flood_missing(),
+            duplicates,
+            reordered,
+            elsewhere,
+            misdelivered,
+            reflected,
+            foreign,
+            corrupted,
+            ambiguous,
+            latency_ns,
+        }
+    }
 }
 
 impl Summary {
@@ -268,6 +346,9 @@ impl Summary {
                 input.truncated
             ));
         }
+        if let Some(account) = &replayed.account {
+            notes.extend(account_notes(account, &replayed.suspects, ports));
+        }
         let first = ports.iter().filter_map(|port| port.first).min().unwrap_or_default();
         let last = ports.iter().filter(|port| port.sent > 0).map(|port| port.end.max(port.last.unwrap_or_default())).max();
         let seconds = last.unwrap_or_default().since(first).as_secs_f64();
@@ -285,7 +366,9 @@ impl Summary {
             pps: rate(packets as f64),
             mbps: rate(bytes as f64 * 8.0) / 1e6,
             input,
-            ports: ports.iter().map(PortLine::of).collect(),
+            ports: ports.iter().enumerate().map(|(index, port)| PortLine::of(index, port, replayed)).collect(),
+            vanished: replayed.account.as_ref().map(|account| account.vanished),
+            suspects: replayed.suspects.iter().take(SUSPECTS_TOLD).cloned().collect(),
         }
     }
 
@@ -312,7 +395,8 @@ impl Summary {
                 line("Late (median/99.9 %/worst):", format!("{median} / {most} / {worst} ns"));
             }
             if port.received > 0 {
-                line("Received, of these ours:", format!("{}, {}", port.received, port.recognized));
+                let ours = if port.account.is_some() { port.recognized.to_string() } else { "not looked at".to_owned() };
+                line("Received, of these ours:", format!("{}, {ours}", port.received));
             }
             if port.rx_drops > 0 {
                 line("Lost on the way in:", port.rx_drops.to_string());
@@ -331,7 +415,10 @@ impl Summary {
 }
 
 impl PortLine {
-    fn of(port: &PortSummary) -> PortLine {
+    fn of(index: usize, port: &PortSummary, replayed: &Replayed) -> PortLine {
+        let account = replayed.account.as_ref().and_then(|account| account.ports.get(index));
+        let is_corrupted = |suspect: &&Suspect| suspect.came_out_of == index && matches!(suspect.change, Change::Corrupted { .. });
+        let corrupted = replayed.suspects.iter().filter(is_corrupted).count() as u64;
         let lateness = &port.pacing.lateness;
         let late = |quantile| if lateness.is_empty() { 0 } else { lateness.value_at_quantile(quantile) };
         PortLine {
@@ -348,8 +435,57 @@ impl PortLine {
             late_ns: [late(0.5), late(0.999), if lateness.is_empty() { 0 } else { lateness.max() }],
             within: port.pacing.shares_within(),
             received: port.received,
-            recognized: port.recognized,
+            recognized: account.map_or(0, PortAccount::recognized),
             rx_drops: port.rx_drops,
+            account: account.map(|account| AccountLine::of(account, corrupted)),
         }
     }
+}
+
+/// What is worth knowing of the frames that came back.
+fn account_notes(account: &Account, suspects: &[Suspect], ports: &[PortSummary]) -> Vec<String> {
+    let mut notes = Vec::new();
+    let total = account.total();
+    if total.flood_missing() > 0 {
+        notes.push(format!(
+            "{} of {} copies of flooded frames did not come ({} frames came out nowhere): VLANs part the ports, or they were lost",
+            total.flood_missing(),
+            total.flood_due,
+            account.vanished
+        ));
+    }
+    if total.ambiguous > 0 {
+        notes.push(format!(
+            "{} copies could be of several frames with the same bytes and were taken in order: counts of lost frames are right, which of \
+             them was lost, and its latency, is a guess",
+            total.ambiguous
+        ));
+    }
+    if total.foreign > 0 {
+        let of = |is: fn(&Change) -> bool| suspects.iter().filter(|suspect| is(&suspect.change)).count();
+        let changes = [
+            (of(|change| matches!(change, Change::Corrupted { .. })), "frames with a few other octets (corrupted)"),
+            (of(|change| *change == Change::Retagged), "frames with another VLAN tag"),
+            (of(|change| matches!(change, Change::Resized { .. })), "frames of another length"),
+        ];
+        let told: Vec<String> = changes.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        let seem = match told.is_empty() {
+            true => "none of those looked at is like a lost one".to_owned(),
+            false => format!("among those looked at are {}, which count as lost as well", told.join(", ")),
+        };
+        notes.push(format!("{} frames came that were not sent like that: {seem}", total.foreign));
+    }
+    let name = |port: usize| ports.get(port).map_or("?", |port| port.name.as_str());
+    for suspect in suspects.iter().take(SUSPECTS_NOTED) {
+        let (from, to, packet) = (name(suspect.sent_by), name(suspect.came_out_of), suspect.packet);
+        let what = match suspect.change {
+            Change::Corrupted { octets, offset, sent, got } => {
+                format!("with {octets} other octet(s), the first at offset {offset}: {got:#04x} instead of {sent:#04x}")
+            }
+            Change::Retagged => "with another VLAN tag".to_owned(),
+            Change::Resized { sent, got } => format!("with {got} bytes instead of {sent}"),
+        };
+        notes.push(format!("packet {packet} from {from} seems to have come out of {to} {what}"));
+    }
+    notes
 }

@@ -54,6 +54,7 @@ fn replay(frames: &[Frame], line: u64, speed: Speed, bounds: &Bounds) -> Replaye
         unique: Unique::new(frames, None, false),
         step: None,
         listen: Nanos::ZERO,
+        patience: None,
     };
     let replayed = run::run(setup, &mut VirtualTime::default(), &mut |_| true);
     assert_eq!(mempool.in_use(), 0, "no buffer leaks");

@@ -9,6 +9,7 @@
 
 mod axis;
 mod boxes;
+mod lateness;
 mod loss;
 mod percentiles;
 mod ports;
@@ -19,6 +20,7 @@ mod timeline;
 use std::fmt::Display;
 use std::io;
 
+use hdrhistogram::Histogram;
 use plotters::backend::SVGBackend;
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -48,6 +50,8 @@ pub enum Plot {
     OverTime(Strip),
     /// How regularly the generator sent.
     Spacing(Spacing),
+    /// How late the generator sent, in ns.
+    Lateness(Histogram<u64>),
     /// The same figure over several runs, as boxes and whiskers.
     Boxes(Boxes),
     /// Load and loss by port.
@@ -68,6 +72,7 @@ impl Plot {
             Plot::LatencyOverTime(strip) => timeline::latency(strip, label),
             Plot::OverTime(strip) => timeline::over_time(strip, label),
             Plot::Spacing(spacing) => spacing::draw(spacing, label),
+            Plot::Lateness(lateness) => lateness::draw(lateness, label),
             Plot::Boxes(boxes) => boxes::draw(boxes, label),
             Plot::Ports(ports) => ports::draw(ports, label),
         }
@@ -81,7 +86,7 @@ impl Plot {
             Plot::LossByLoad(curves) => curves.iter().enumerate().map(|(i, curve)| (series_ink(i), curve.name.clone())).collect(),
             Plot::Throughput(bars) => throughput::legend(bars),
             Plot::LatencyOverTime(strip) => vec![(series_ink(strip.index), strip.name.clone())],
-            Plot::OverTime(_) | Plot::Spacing(_) | Plot::Boxes(_) => Vec::new(),
+            Plot::OverTime(_) | Plot::Spacing(_) | Plot::Lateness(_) | Plot::Boxes(_) => Vec::new(),
             Plot::Ports(_) => keys(&[
                 (OFFERED_INK, "offered, not sent"),
                 (SENT_INK, "sent into the switch (RX)"),
