@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bladeswitch::assembly;
-use control::config::{Config, Idle, PortConfig, Role, Speed, VlanMode};
+use control::config::{BackplaneConfig, BusKind, Config, Idle, PortConfig, Role, Speed, VlanMode};
 use core_affinity::CoreId;
 use dataplane::DropReason;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -20,9 +20,11 @@ use port::clock::TscClock;
 use port::mempool::Pages;
 use port::{Mempool, Nanos, PortId};
 use traffic_gen::engine::{Engine, LATE_MAX, PortResult, Progress, RunResult};
+use traffic_gen::output::{Item, Section};
 use traffic_gen::plan::{self, Plan, PlannedFrame, Sizes, Station, Target};
 use wire::{MacAddr, Vid};
 
+use crate::bus::{self, Weights};
 use crate::machine;
 use crate::report::{ChassisReport, Direction, GeneratorQuality, LatencyTick, LedgerLine, PortRow, Rate, Setting, Tick, Warning};
 
@@ -70,6 +72,12 @@ pub struct Args {
     /// Threads of the switch
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: u16,
+    /// Give the blades' backplane a bus: none, tdm, fdm or drr; the report then compares the four on the virtual clock as well
+    #[arg(long, value_name = "BUS", value_parser = bus_kind, conflicts_with = "config")]
+    bus: Option<BusKind>,
+    /// Rate of the bus [default: 1.5 times that of all links]
+    #[arg(long, requires = "bus")]
+    bus_rate: Option<Speed>,
     /// Folder for the report
     #[arg(long, default_value = "target/report", value_name = "DIR")]
     report: PathBuf,
@@ -87,6 +95,11 @@ fn sizes(text: &str) -> Result<Sizes, String> {
         .map(|size| size.trim().parse().map_err(|_| format!("`{size}` is not a size: expected `imix` or bytes such as 64,512,1518")))
         .collect::<Result<_, _>>()?;
     Sizes::in_turn(&sizes).map_err(|size| format!("frames have 64 to 9220 bytes with FCS, not {size}"))
+}
+
+fn bus_kind(text: &str) -> Result<BusKind, String> {
+    let found = BusKind::ALL.iter().find(|(name, _)| *name == text).map(|(_, kind)| *kind);
+    found.ok_or_else(|| "expected none, tdm, fdm or drr".to_owned())
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -115,6 +128,9 @@ pub enum ChassisError {
     /// A capture.
     #[error(transparent)]
     Capture(#[from] port::capture::CaptureError),
+    /// A bus did not keep what it promised, or its switch did not account for every frame.
+    #[error("{0}")]
+    Bus(String),
     /// Files, memory, threads.
     #[error("{0}: {1}")]
     System(String, std::io::Error),
@@ -219,10 +235,15 @@ pub fn run(args: &Args) -> Result<ChassisReport, ChassisError> {
         },
         line_transfer_ns: line_before,
         warnings: Vec::new(),
+        bus: serde_json::Value::Null,
+        bus_sections: Vec::new(),
     };
     drop_unused_directions(&mut report, &result);
     report.warnings = warnings(args, &result, &report, workers, cores.len(), mempool.pages(), line_before, line_after);
     report.add_derived_warnings();
+    if args.bus.is_some() {
+        report_bus(args, &mut report, &control)?;
+    }
     Ok(report)
 }
 
@@ -241,10 +262,44 @@ fn configuration(args: &Args) -> Result<Config, ChassisError> {
             config.identity.answer_arp = false;
             config.identity.answer_nd = false;
             config.identity.learn = false;
+            if let Some(kind) = args.bus {
+                config.backplanes = vec![backplane(&config, kind, args.bus_rate)];
+            }
             config
         }
     };
     if config.ports.len() < 2 { Err(ChassisError::Ports(config.ports.len())) } else { Ok(config) }
+}
+
+/// All blades on one backplane. Who has the faster link has the greater part of the bus.
+fn backplane(config: &Config, kind: BusKind, rate: Option<Speed>) -> BackplaneConfig {
+    let speed = |port: &PortConfig| port.speed.bits_per_second();
+    let slowest = config.ports.iter().map(speed).min().unwrap_or(1);
+    let sum: u64 = config.ports.iter().map(speed).sum();
+    let rate = rate.or_else(|| Speed::from_bits_per_second(sum / 2 * 3)).unwrap_or(Speed::MAX);
+    let blades = || config.ports.iter().enumerate().filter(|(_, port)| port.role != Role::Uplink);
+    // At most 64 slots for one of them.
+    let weight = |bps: u64| (bps / slowest).clamp(1, 64);
+    let weights = Weights {
+        ports: blades().map(|(_, port)| weight(speed(port))).collect(),
+        switch: weight(config.ports.iter().filter(|port| port.role == Role::Uplink).map(speed).sum()),
+    };
+    let ports = blades().map(|(index, _)| PortId(index as u8)).collect();
+    bus::weighted(ports, kind, rate, config.switch.max_frame, &weights)
+}
+
+/// The bus of this run, and the four kinds side by side on the virtual clock.
+fn report_bus(args: &Args, report: &mut ChassisReport, control: &control::Control) -> Result<(), ChassisError> {
+    let shown = control::show::buses(control);
+    let mut items: Vec<Item> = shown.backplanes.iter().filter(|shown| !shown.stations.is_empty()).map(bus::stations).collect();
+    items.extend(shown.backplanes.iter().filter(|shown| !shown.slots.is_empty()).map(bus::slots));
+    let comparison = bus::compare(&bus::Args { seed: args.seed, ..bus::Args::default() }).map_err(ChassisError::Bus)?;
+    if !comparison.is_kept() {
+        return Err(ChassisError::Bus(format!("a bus did not keep what it promised: {}", comparison.json())));
+    }
+    report.bus = serde_json::json!({ "this_run": shown, "on_the_virtual_clock": comparison.json() });
+    report.bus_sections = std::iter::once(Section::new("Bus in this run", items)).chain(comparison.sections()).collect();
+    Ok(())
 }
 
 /// Who is behind each port.
@@ -441,6 +496,7 @@ fn settings(args: &Args, config: &Config, share: f64, captures: &Captures, sampl
         Setting::new("frame sizes in turn (bytes with FCS)", lens.join(" ")),
         Setting::new("captures mixed in", format!("{} frames of {} files", captures.frames, captures.files)),
         Setting::new("load asked for (% of line, every port, both directions)", format!("{:.2}", share * 100.0)),
+        Setting::new("bus of the backplane", config.backplanes.first().map_or("none", |backplane| backplane.bus.name())),
         Setting::new("workers", config.switch.workers),
         Setting::new("burst (packets)", config.switch.burst),
         Setting::new("transmit queue (frames)", config.ports.first().map_or(0, |port| port.queue)),
@@ -562,6 +618,8 @@ pub fn quick(blades: u16, duration: Duration) -> Args {
         no_captures: false,
         config: None,
         workers: 1,
+        bus: None,
+        bus_rate: None,
         report: PathBuf::from("target/report"),
         seed: 1,
     }

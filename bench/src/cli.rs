@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bench::hotpath::{self, Baseline, Case, Measured};
-use bench::{chassis, generator, report};
+use bench::{bus, chassis, generator, report};
 use clap::{Args, Parser, Subcommand};
 use comfy_table::Table;
+use traffic_gen::output;
 
 /// Scenarios and measurements of bladeswitch. Without a subcommand: the chassis at full rate.
 #[derive(Parser)]
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// The main job: a chassis at full rate in real time, with a report
     Chassis(chassis::Args),
+    /// The same load by four kinds of buses (none, tdm, fdm, drr) on the virtual clock: latency side by side, and whether what was promised was kept
+    Bus(bus::Args),
     /// Cycles and instructions per packet of the whole pipeline on one core
     Hotpath(HotpathArgs),
     /// Frames a second that the traffic generator itself can send and check on one core
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         None => run_chassis(&cli.chassis),
         Some(Command::Chassis(args)) => run_chassis(&args),
+        Some(Command::Bus(args)) => run_bus(&args),
         Some(Command::Hotpath(args)) => run_hotpath(&args),
         Some(Command::Generator(args)) => run_generator(&args),
         Some(Command::Tester { arguments }) => {
@@ -151,6 +155,19 @@ fn run_chassis(args: &chassis::Args) -> Result<(), String> {
     }
     print(&text)?;
     if report.ledger.is_balanced() { Ok(()) } else { Err(format!("the ledger does not balance: {}", report.ledger)) }
+}
+
+fn run_bus(args: &bus::Args) -> Result<(), String> {
+    let comparison = bus::compare(args)?;
+    let kept = comparison.is_kept();
+    let report = comparison.report(args);
+    let mut text = Vec::new();
+    output::print_report(&report, &mut text, 120).map_err(|error| error.to_string())?;
+    for file in output::write_all(&report, args.report_dir()).map_err(|error| error.to_string())? {
+        text.extend(format!("wrote {}\n", file.display()).bytes());
+    }
+    print(&text)?;
+    if kept { Ok(()) } else { Err("a bus did not keep what it promised: see the table of bounds".to_owned()) }
 }
 
 fn run_hotpath(args: &HotpathArgs) -> Result<(), String> {

@@ -54,6 +54,8 @@ pub fn report(blades: u64) -> ChassisReport {
             Warning::CoresFar { line_transfer_ns: 243.0 },
             Warning::Preempted { thread: "switch worker 0".to_owned(), gap_max_ns: 36_102_000 },
         ],
+        bus: serde_json::Value::Null,
+        bus_sections: Vec::new(),
     };
     let totals = report.totals();
     report.generator.asked_pps = totals.offered_rate.pps;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use traffic_gen::output::numbers::{count, ratio};
 use traffic_gen::output::plots::LatencyTick;
-use traffic_gen::output::{Distribution, Machine, Rate, Setting, Summary, Warning};
+use traffic_gen::output::{Distribution, Machine, Rate, Section, Setting, Summary, Warning};
 
 /// Everything the report of one run says.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -44,6 +44,12 @@ pub struct ChassisReport {
     pub line_transfer_ns: Option<f64>,
     /// What a reader has to know before believing the numbers.
     pub warnings: Vec<Warning>,
+    /// The bus of the backplane: as `show bus` has it, and the comparison of buses on the virtual clock. `Null` if none was asked for.
+    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    pub bus: serde_json::Value,
+    /// The same for people: sections that come after the others.
+    #[serde(skip)]
+    pub bus_sections: Vec<Section>,
 }
 
 /// One port of the switch and what the generator did with it.

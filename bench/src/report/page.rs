@@ -19,7 +19,10 @@ pub(super) fn report(chassis: &ChassisReport) -> Report {
         validity: validity(chassis),
         headlines: headlines(chassis, &totals),
         warnings: chassis.warnings.clone(),
-        sections: vec![latency(chassis), ports(chassis, &totals), timeline(chassis), ledger(chassis), generator(chassis)],
+        sections: [latency(chassis), ports(chassis, &totals), timeline(chassis), ledger(chassis), generator(chassis)]
+            .into_iter()
+            .chain(chassis.bus_sections.iter().cloned())
+            .collect(),
         settings: chassis.config.clone(),
         machine: Machine { line_transfer_ns: chassis.line_transfer_ns, ..chassis.machine.clone() },
         distributions: chassis.distributions(),

@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
-use traffic_gen::output::PERCENTILES;
 use traffic_gen::output::numbers::{count, fixed, micros};
 use traffic_gen::output::terminal::{print_table, print_wrapped};
+use traffic_gen::output::{Item, PERCENTILES};
 
 use super::model::ChassisReport;
 use super::page;
@@ -32,6 +32,13 @@ pub fn print_tables(report: &ChassisReport, out: &mut dyn Write, width: u16) -> 
         writeln!(out, "- stands where the samples are too few to tell.\n")?;
     }
 
+    for item in report.bus_sections.iter().flat_map(|section| &section.items) {
+        match item {
+            Item::Table(table) => print_table(table, out, width)?,
+            Item::Note(note) => print_wrapped(out, "", note, width)?,
+            Item::Figure(_) => {}
+        }
+    }
     print_ledger(report, out, width)?;
     print_generator(report, out, width)?;
     for warning in &report.warnings {
