@@ -225,6 +225,74 @@ fn what_teaches_nothing() {
     end(deaf);
 }
 
+/// A DHCP message to everybody: from `client`, or from a server about it.
+fn dhcp(from: MacAddr, client: MacAddr, kind: u8, requested: Ipv4Addr) -> Vec<u8> {
+    let from_client = from == client;
+    let mut message = vec![0; 236];
+    message[..3].copy_from_slice(&[if from_client { 1 } else { 2 }, 1, 6]);
+    message[28..34].copy_from_slice(&client.0);
+    message.extend([99, 130, 83, 99, 53, 1, kind, 50, 4]);
+    message.extend(requested.octets());
+    message.push(255);
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 0, 68, 0, 67, 0, 0, 0, 0];
+    if !from_client {
+        packet.swap(21, 23);
+    }
+    let (ip_len, udp_len) = (28 + message.len() as u16, 8 + message.len() as u16);
+    packet[2..4].copy_from_slice(&ip_len.to_be_bytes());
+    packet[24..26].copy_from_slice(&udp_len.to_be_bytes());
+    packet.extend(message);
+    frame(MacAddr::BROADCAST, from, EtherType::IPV4, &packet)
+}
+
+#[test]
+fn leases_are_learned_as_they_are_asked_for() {
+    const REQUEST: u8 = 3;
+    const DECLINE: u8 = 4;
+    const NAK: u8 = 6;
+    let mut stage = three_blades(SILENT);
+    let (guest, server) = (blade(77), blade(3));
+    let source = |stage: &Stage, slot: u16, ip: u8| {
+        let address = IpAddr::V4(self::ip(ip));
+        let identities = stage.switch.control.identities();
+        let blade = identities.iter().find(|(at, _)| *at == slot).expect("it is configured").1;
+        blade.ips.get(&address).map(|source| source.name())
+    };
+    // It reaches everybody, and is learned.
+    stage.feed(slot(2), [dhcp(guest, guest, REQUEST, ip(77))]);
+    assert_eq!(ports(&sent(&mut stage)), [0, 2, 3]);
+    assert_eq!((neighbor(&stage, ip(77)), source(&stage, 2, 77)), (Some(guest), Some("DHCP")));
+    // The first word of its owner says more.
+    stage.feed(slot(2), [announcement((guest, ip(77)))]);
+    sent(&mut stage);
+    assert_eq!(source(&stage, 2, 77), Some("ARP"));
+    // From then on a refusal is no longer about that.
+    stage.feed(slot(3), [dhcp(server, guest, NAK, Ipv4Addr::UNSPECIFIED)]);
+    sent(&mut stage);
+    assert_eq!(neighbor(&stage, ip(77)), Some(guest));
+
+    // Refused, and declined by the client itself.
+    let refusals = [(slot(3), dhcp(server, blade(78), NAK, Ipv4Addr::UNSPECIFIED)), (slot(1), dhcp(blade(78), blade(78), DECLINE, ip(78)))];
+    for (port, refusal) in refusals {
+        stage.feed(slot(1), [dhcp(blade(78), blade(78), REQUEST, ip(78))]);
+        sent(&mut stage);
+        assert_eq!(neighbor(&stage, ip(78)), Some(blade(78)));
+        stage.feed(port, [refusal]);
+        sent(&mut stage);
+        assert_eq!(neighbor(&stage, ip(78)), None);
+    }
+
+    // Nobody gets what another has, asks in the name of another, or for what is no address.
+    stage.feed(slot(1), [dhcp(blade(79), blade(79), REQUEST, ip(77)), dhcp(blade(79), blade(79), REQUEST, ip(2))]);
+    let mut for_another = dhcp(blade(80), blade(80), REQUEST, ip(80));
+    for_another[11] ^= 1;
+    stage.feed(slot(1), [for_another, dhcp(blade(80), blade(80), REQUEST, Ipv4Addr::BROADCAST)]);
+    sent(&mut stage);
+    assert_eq!((neighbor(&stage, ip(77)), neighbor(&stage, ip(2)), neighbor(&stage, ip(80))), (Some(guest), Some(blade(2)), None));
+    assert_eq!(stage.switch.control.neighbors().len(), 7);
+    end(stage);
+}
+
 /// The Advertise messages among what was sent: by port, with what they say.
 fn advertised(sent: &[(PortId, Vec<u8>)]) -> Vec<(PortId, MacAddr, Vec<Identity>)> {
     sent.iter()

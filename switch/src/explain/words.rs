@@ -255,6 +255,7 @@ fn punted(reason: PuntReason) -> &'static str {
     match reason {
         PuntReason::ArpLearn => "to learn who has the sender's IP address",
         PuntReason::ArpAnswer => "the switch knows who has the address and answers; nobody else gets the request",
+        PuntReason::DhcpLearn => "to learn which address is leased to whom",
         PuntReason::NdLearn => "to learn who has the sender's IPv6 address",
         PuntReason::NdAnswer => "the switch knows who has the address and answers; nobody else gets the solicitation",
         PuntReason::Message => "a message for the switch itself",

@@ -1,8 +1,8 @@
 //! Identities: which MAC and IP addresses the blade in each slot has.
 //!
-//! Known from the configuration, from what blades say of themselves in their hellos, and from what ARP and neighbour discovery tell
-//! of the port a blade is on; advertised to the other blades when they change and on request (paragraphs 10, 25, 60). Of an address
-//! that is known from several sources the first of these counts. Left for later: DHCP as a source.
+//! Known from the configuration, from what blades say of themselves in their hellos, and from what ARP, neighbour discovery and
+//! DHCP tell of the port a blade is on; advertised to the other blades when they change and on request (paragraphs 10, 25, 60). Of an address
+//! that is known from several sources the first of these counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -27,6 +27,8 @@ pub enum Source {
     Arp,
     /// Neighbour discovery.
     Nd,
+    /// A lease of DHCP that its owner has not spoken with yet.
+    Dhcp,
 }
 
 impl Source {
@@ -37,6 +39,7 @@ impl Source {
             Source::Hello => "hello",
             Source::Arp => "ARP",
             Source::Nd => "ND",
+            Source::Dhcp => "DHCP",
         }
     }
 }
@@ -106,6 +109,8 @@ impl Identities {
                 let blade = blades.entry(slot).or_default();
                 let source = if neighbor.seen.is_none() {
                     Source::Config
+                } else if neighbor.leased {
+                    Source::Dhcp
                 } else if ip.is_ipv4() {
                     Source::Arp
                 } else {

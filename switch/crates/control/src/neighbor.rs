@@ -1,6 +1,6 @@
 //! The neighbor table as control keeps it: who has which IP address, since when, behind which port.
 //!
-//! Fed by the configuration (entries that do not age) and by ARP and neighbour discovery (entries that do). An address set by
+//! Fed by the configuration (entries that do not age) and by ARP, neighbour discovery and DHCP (entries that do). An address set by
 //! hand is never overwritten by what is heard. At the limit nothing further is learned; that is counted.
 
 use std::collections::BTreeMap;
@@ -21,6 +21,8 @@ pub struct Neighbor {
     pub seen: Option<Nanos>,
     /// It has called itself a router (RFC 4861 §4.4).
     pub router: bool,
+    /// Nothing but DHCP has told of it so far.
+    pub leased: bool,
 }
 
 /// What hearing an address changed.
@@ -53,13 +55,13 @@ impl NeighborTable {
 
     /// Sets an entry by hand.
     pub fn set(&mut self, vid: Vid, ip: IpAddr, mac: MacAddr, port: Option<PortId>) {
-        self.entries.insert((vid, ip), Neighbor { mac, port, seen: None, router: false });
+        self.entries.insert((vid, ip), Neighbor { mac, port, seen: None, router: false, leased: false });
     }
 
     /// `ip` was heard to be at `mac`, behind `port`.
     pub fn hear(&mut self, vid: Vid, ip: IpAddr, mac: MacAddr, port: PortId, router: bool, now: Nanos) -> Heard {
         let full = self.entries.len() >= self.limit;
-        let heard = Neighbor { mac, port: Some(port), seen: Some(now), router };
+        let heard = Neighbor { mac, port: Some(port), seen: Some(now), router, leased: false };
         match self.entries.get_mut(&(vid, ip)) {
             Some(entry) if entry.seen.is_none() => {
                 // Set by hand: it stays. Its owner may still turn out to be a router.
@@ -83,6 +85,31 @@ impl NeighborTable {
                 Heard::Changed
             }
         }
+    }
+
+    /// `mac`, behind `port`, has asked for the lease of `ip`; `true` if that is new. It is believed only of an address that nobody has:
+    /// the server may refuse it yet.
+    pub fn hear_lease(&mut self, vid: Vid, ip: IpAddr, mac: MacAddr, port: PortId, now: Nanos) -> bool {
+        if let Some(entry) = self.entries.get_mut(&(vid, ip)) {
+            // Renewed: it lives on.
+            if entry.mac == mac && entry.port == Some(port) && entry.seen.is_some() {
+                entry.seen = Some(now);
+            }
+            return false;
+        }
+        if self.entries.len() >= self.limit {
+            self.refused += 1;
+            return false;
+        }
+        self.entries.insert((vid, ip), Neighbor { mac, port: Some(port), seen: Some(now), router: false, leased: true });
+        true
+    }
+
+    /// A server has refused `mac` the address it asked for; `true` if it was believed to have one.
+    pub fn refuse_lease(&mut self, vid: Vid, mac: MacAddr) -> bool {
+        let before = self.entries.len();
+        self.entries.retain(|&(in_vid, _), entry| in_vid != vid || entry.mac != mac || !entry.leased);
+        self.entries.len() != before
     }
 
     /// Forgets what has not been heard for the ageing time; `true` if anything was. Looks only now and then.

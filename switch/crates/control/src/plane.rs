@@ -18,6 +18,7 @@ use dataplane::worker::WorkerEnds;
 use port::{Device, LinkState, Mempool, Nanos, PoolCache, PortId};
 use sync::snapshot::{Publisher, Reader};
 use wire::arp::{Arp, Operation};
+use wire::dhcp::{self, Dhcp};
 use wire::ethernet::{self, EtherType, Frame, Tag};
 use wire::ip::Ipv6;
 use wire::message::{self, Final, Message, MessageType, Notice, NoticeReason};
@@ -263,6 +264,7 @@ impl Control {
         match punted.reason {
             PuntReason::ArpLearn | PuntReason::ArpAnswer => self.take_arp(punted, &frame),
             PuntReason::NdLearn | PuntReason::NdAnswer => self.take_nd(punted, &frame),
+            PuntReason::DhcpLearn => self.take_dhcp(punted, &frame),
             PuntReason::Message => self.take_message(punted, &frame),
         }
     }
@@ -304,15 +306,43 @@ impl Control {
         }
     }
 
+    /// A client asks everybody for the address that a server has offered it, so that the other servers hear it, too; the answer may go to the
+    /// client alone, unless it is a refusal (RFC 2131 §4.1, §4.3.2). So a request is believed until it is refused or the client declines.
+    fn take_dhcp(&mut self, punted: &Punted, frame: &Frame<'_>) {
+        let Some(dhcp) = Dhcp::of_packet(frame.payload()) else { return };
+        let client = dhcp.client_mac;
+        let address = if dhcp.client_ip.is_unspecified() { dhcp.requested_ip } else { Some(dhcp.client_ip) };
+        let changed = match (dhcp.message_type, address) {
+            // What a relay passes on says nothing of the port the client is on.
+            (dhcp::MessageType::Request, Some(ip)) if dhcp.from_client && dhcp.relay_ip.is_unspecified() && client == frame.src() => {
+                let host = !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_loopback());
+                let station = !(client.is_group() || client.is_zero() || client == self.config.switch.mac);
+                host && station
+                    && self.config.identity.learn
+                    && self.neighbors.hear_lease(punted.vid, ip.into(), client, punted.port, self.now)
+            }
+            (dhcp::MessageType::Decline, Some(ip)) if dhcp.from_client && client == frame.src() => {
+                self.neighbors.forget(punted.vid, ip.into(), client)
+            }
+            (dhcp::MessageType::Nak, _) if !dhcp.from_client => self.neighbors.refuse_lease(punted.vid, client),
+            _ => false,
+        };
+        if changed {
+            self.neighbors_changed();
+        }
+    }
+
+    fn neighbors_changed(&mut self) {
+        self.stale = true;
+        self.identities_changed();
+    }
+
     fn learn_neighbor(&mut self, punted: &Punted, ip: std::net::IpAddr, mac: MacAddr, router: bool) {
         if !self.config.identity.learn || mac.is_group() || mac.is_zero() || mac == self.config.switch.mac {
             return;
         }
         match self.neighbors.hear(punted.vid, ip, mac, punted.port, router, self.now) {
-            Heard::Changed => {
-                self.stale = true;
-                self.identities_changed();
-            }
+            Heard::Changed => self.neighbors_changed(),
             Heard::Known | Heard::Ignored => {}
         }
     }

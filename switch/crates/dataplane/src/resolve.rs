@@ -7,9 +7,10 @@
 use arrayvec::ArrayVec;
 use port::{BURST_MAX, Burst, PortId};
 use wire::arp::{Arp, Operation};
+use wire::dhcp;
 use wire::ethernet::EtherType;
 use wire::headers::Headers;
-use wire::ip::{Ipv6, Protocol};
+use wire::ip::{IPV4_HEADER_LEN, Ipv6, Protocol};
 use wire::message::{Header, MAX_OFFENDING_LEN, MessageType};
 use wire::nd::{NdMessage, NeighborDiscovery};
 use wire::{MacAddr, Vid};
@@ -215,7 +216,10 @@ fn whom(i: usize, burst: &Burst, ingress: PortId, notes: &mut Notes, context: &C
     let payload_tags = has_payload_tags(headers.payload, notes.packets[i].admitted.tag);
     let ethertype = if payload_tags { EtherType::QINQ } else { EtherType(headers.ethertype) };
 
-    if ethertype == EtherType::ARP || ethertype == EtherType::IPV6 {
+    if ethertype == EtherType::ARP
+        || ethertype == EtherType::IPV6
+        || (ethertype == EtherType::IPV4 && headers.dst == MacAddr::BROADCAST.raw())
+    {
         match interest(tables, vlan.vid, ethertype, &headers, payload) {
             Some(Interest::Punt(reason)) => return Step::Done(Verdict::Punt(reason)),
             Some(Interest::Copy(reason)) => notes.control_copies.push((i as u8, reason)),
@@ -269,7 +273,7 @@ enum Interest {
     Copy(PuntReason),
 }
 
-/// What control wants of ARP and neighbour discovery.
+/// What control wants of ARP, neighbour discovery and DHCP.
 fn interest(tables: &Tables, vid: Vid, ethertype: EtherType, headers: &Headers, payload: &[u8]) -> Option<Interest> {
     let lanes = &tables.lanes;
     match ethertype {
@@ -300,6 +304,14 @@ fn interest(tables: &Tables, vid: Vid, ethertype: EtherType, headers: &Headers, 
                 return Some(Interest::Punt(PuntReason::NdAnswer));
             }
             (lanes.learn_neighbors && discovery.binding().is_some()).then_some(Interest::Copy(PuntReason::NdLearn))
+        }
+        EtherType::IPV4 if lanes.learn_neighbors => {
+            // What clients and servers of DHCP send to everybody; what it says is for control to read.
+            let header = payload.first_chunk::<IPV4_HEADER_LEN>()?;
+            let ports = payload.get(usize::from(header[0] & 0x0f) * 4..)?.first_chunk::<4>()?;
+            let to = u16::from_be_bytes([ports[2], ports[3]]);
+            let dhcp = header[9] == Protocol::UDP.0 && (to == dhcp::SERVER_PORT || to == dhcp::CLIENT_PORT);
+            dhcp.then_some(Interest::Copy(PuntReason::DhcpLearn))
         }
         _ => None,
     }

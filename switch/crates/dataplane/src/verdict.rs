@@ -124,6 +124,8 @@ reasons! {
         NdLearn = "nd-learn",
         /// A neighbour solicitation that control answers.
         NdAnswer = "nd-answer",
+        /// A client or server of DHCP to everybody, a copy to learn from.
+        DhcpLearn = "dhcp-learn",
         /// A message for the switch itself.
         Message = "message",
     }

@@ -6,6 +6,7 @@
 
 pub mod arp;
 pub mod checksum;
+pub mod dhcp;
 pub mod display;
 pub mod ethernet;
 pub mod headers;
