@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bench::hotpath::{self, Baseline, Case, Measured};
-use bench::{bus, chassis, generator, report};
+use bench::{bus, chassis, generator, pacing, report};
 use clap::{Args, Parser, Subcommand};
 use comfy_table::Table;
 use traffic_gen::output;
@@ -32,6 +32,8 @@ enum Command {
     Hotpath(HotpathArgs),
     /// Frames a second that the traffic generator itself can send and check on one core
     Generator(GeneratorArgs),
+    /// How exactly frames leave: between memory ports, and on a veth pair beside tcpreplay
+    Pacing(pacing::Args),
     /// The tester with the switch in this process: rfc2544, rfc2889, search, soak with --dut switch:chassis (virtual clock) or threads:chassis (real time)
     #[command(disable_help_flag = true)]
     Tester {
@@ -127,6 +129,7 @@ pub fn main() -> ExitCode {
         Some(Command::Bus(args)) => run_bus(&args),
         Some(Command::Hotpath(args)) => run_hotpath(&args),
         Some(Command::Generator(args)) => run_generator(&args),
+        Some(Command::Pacing(args)) => run_pacing(&args),
         Some(Command::Tester { arguments }) => {
             let arguments = std::iter::once("bench tester".into()).chain(arguments);
             return traffic_gen::cli::main_with(arguments, &[&bench::dut::SwitchFactory, &bench::dut::ThreadsFactory]);
@@ -279,6 +282,20 @@ fn run_generator(args: &GeneratorArgs) -> Result<(), String> {
         clock.ticks_per_second() / 1e6
     );
     print(text.as_bytes())
+}
+
+fn run_pacing(args: &pacing::Args) -> Result<(), String> {
+    let report = pacing::run(args)?;
+    if let Some(path) = &args.json {
+        let document = output::json::document(&report).map_err(|error| error.to_string())?;
+        std::fs::write(path, document).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    let files = output::write_all(&report, &args.report).map_err(|error| error.to_string())?;
+    let mut text = Vec::new();
+    output::print_report(&report, &mut text, 160).map_err(|error| error.to_string())?;
+    text.extend(files.iter().take(1).flat_map(|file| format!("wrote {}\n", file.display()).into_bytes()));
+    print(&text)?;
+    if report.validity.is_valid() { Ok(()) } else { Err(report.validity.to_string()) }
 }
 
 /// To standard output; a reader that has seen enough is no error.

@@ -7,4 +7,5 @@ pub mod dut;
 pub mod generator;
 pub mod hotpath;
 pub mod machine;
+pub mod pacing;
 pub mod report;

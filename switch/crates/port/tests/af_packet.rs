@@ -303,3 +303,31 @@ fn what_cannot_be_opened_is_said() {
         Opened::open("af_packet:p1").close();
     });
 }
+
+#[test]
+fn a_monitor_sees_every_frame_and_when() {
+    alone(|| {
+        veth("m0", "m1");
+        let raw = Raw::new("m0");
+        let mut monitor = port::backend::af_packet::monitor::Monitor::open("m1").unwrap();
+        let sent: Vec<Vec<u8>> = (0..5).map(|n| frame(60 + 100 * usize::from(n), &[], n)).collect();
+        let before = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+        sent.iter().for_each(|frame| raw.send(frame));
+        let (mut frames, mut stamps) = (Vec::new(), Vec::new());
+        let deadline = std::time::Instant::now() + world::PATIENCE;
+        while frames.len() < sent.len() && std::time::Instant::now() < deadline {
+            monitor.next(|frame, at| {
+                if world::is_ours(frame) {
+                    frames.push(frame.to_vec());
+                    stamps.push(at);
+                }
+            });
+        }
+        assert_eq!((frames, monitor.lost()), (sent, 0));
+        let after = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+        let times: Vec<u64> = std::iter::once(before).chain(stamps).chain([after]).collect();
+        assert!(times.is_sorted(), "{times:?}");
+        let missing = port::backend::af_packet::monitor::Monitor::open("m2").unwrap_err();
+        assert!(missing.to_string().contains("no interface `m2`"), "{missing}");
+    });
+}

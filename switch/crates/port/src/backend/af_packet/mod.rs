@@ -1,6 +1,7 @@
 //! A port on any network interface, through packet sockets (AF_PACKET): works with every driver, and copies every frame in and out.
 //!
-//! - `ring`: receiving; `send`: sending; `device`: the interface, its life and what is set on it.
+//! - `ring`: receiving; `send`: sending; `device`: the interface, its life and what is set on it;
+//! - [`monitor`]: listening only, with the kernel's time stamps.
 //!
 //! Each queue has a socket of its own in each direction. With `fanout=N` the kernel spreads the frames that come in over N sockets by the hash
 //! of their flow, so that each flow stays in order.
@@ -9,6 +10,7 @@
 //! are completed, and frames shorter than 60 bytes are padded (IEEE 802.3 §4.2.8), since no card has done so yet.
 
 mod device;
+pub mod monitor;
 mod ring;
 mod send;
 

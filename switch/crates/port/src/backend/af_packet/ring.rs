@@ -75,6 +75,11 @@ pub enum Received<'a> {
 impl RxRing {
     /// Opens a ring on the interface of this index for payloads of up to `mtu` bytes.
     pub fn open(index: u32, mtu: u32, fanout: Fanout) -> io::Result<RxRing> {
+        RxRing::open_with(index, mtu, fanout, RING_LEN)
+    }
+
+    /// As [`open`](Self::open), with so many bytes of ring: a power of two, at least [`BLOCK_LEN`].
+    pub fn open_with(index: u32, mtu: u32, fanout: Fanout, ring_len: usize) -> io::Result<RxRing> {
         // Protocol 0 until it is bound: it would receive from all interfaces meanwhile.
         let fd = sys::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, 0)?;
         sys::set_option(&fd, libc::SOL_PACKET, libc::PACKET_VERSION, &(libc::tpacket_versions::TPACKET_V2 as c_int))?;
@@ -84,15 +89,15 @@ impl RxRing {
         let block_len = BLOCK_LEN.max(slot_len);
         let request = libc::tpacket_req {
             tp_block_size: block_len as u32,
-            tp_block_nr: (RING_LEN / block_len) as u32,
+            tp_block_nr: (ring_len / block_len) as u32,
             tp_frame_size: slot_len as u32,
-            tp_frame_nr: (RING_LEN / slot_len) as u32,
+            tp_frame_nr: (ring_len / slot_len) as u32,
         };
         sys::set_option(&fd, libc::SOL_PACKET, libc::PACKET_RX_RING, &request)?;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a shared mapping of the socket's ring, as long as was asked for, at an address of the kernel's choice.
         let map =
-            unsafe { libc::mmap(std::ptr::null_mut(), RING_LEN, protection, libc::MAP_SHARED | libc::MAP_POPULATE, fd.as_raw_fd(), 0) };
+            unsafe { libc::mmap(std::ptr::null_mut(), ring_len, protection, libc::MAP_SHARED | libc::MAP_POPULATE, fd.as_raw_fd(), 0) };
         if map == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -100,9 +105,9 @@ impl RxRing {
         let ring = RxRing {
             fd,
             map,
-            map_len: RING_LEN,
+            map_len: ring_len,
             slot_len,
-            slots: RING_LEN / slot_len,
+            slots: ring_len / slot_len,
             next: 0,
             mtu_max: (slot_len - SLOT_HEAD - 22) as u32,
         };
@@ -154,6 +159,20 @@ impl RxRing {
     /// Hands the next frame to `take`, if there is one, and its slot back to the kernel. `lost` gets the frames the kernel had no slot for.
     #[inline]
     pub fn receive<T>(&mut self, lost: &mut u64, take: impl FnOnce(Received<'_>) -> T) -> Option<T> {
+        self.next_slot(lost, |slot, status| take(received(slot, status)))
+    }
+
+    /// As [`receive`](Self::receive), with the kernel's time stamp: nanoseconds of its wall clock.
+    #[inline]
+    pub fn receive_stamped<T>(&mut self, lost: &mut u64, take: impl FnOnce(Received<'_>, u64) -> T) -> Option<T> {
+        self.next_slot(lost, |slot, status| {
+            let at = stamp(slot);
+            take(received(slot, status), at)
+        })
+    }
+
+    #[inline]
+    fn next_slot<T>(&mut self, lost: &mut u64, take: impl FnOnce(&mut [u8], u32) -> T) -> Option<T> {
         // Acquire: pairs with the kernel's writing the status after the frame.
         let status = self.status().load(Ordering::Acquire);
         if status & libc::TP_STATUS_USER == 0 {
@@ -164,12 +183,18 @@ impl RxRing {
         }
         // SAFETY: the slot is inside the mapping (`status`), and ours until we write its status; `&mut self` makes us the only one on our side.
         let slot = unsafe { std::slice::from_raw_parts_mut(self.map.as_ptr().add(self.next * self.slot_len), self.slot_len) };
-        let taken = take(received(slot, status));
+        let taken = take(slot, status);
         // Release: our reads and writes of the slot come before the kernel's.
         self.status().store(libc::TP_STATUS_KERNEL, Ordering::Release);
         self.next = (self.next + 1) % self.slots;
         Some(taken)
     }
+}
+
+/// When the kernel received the frame of a slot, in ns of its wall clock: seconds and nanoseconds behind the offsets.
+fn stamp(slot: &[u8]) -> u64 {
+    let u32_at = |at: usize| u64::from(u32::from_ne_bytes([slot[at], slot[at + 1], slot[at + 2], slot[at + 3]]));
+    u32_at(16) * 1_000_000_000 + u32_at(20)
 }
 
 /// The frame in a slot (`struct tpacket2_hdr`): status, length, captured length, offset of the frame (u16) and of the network header,
@@ -248,6 +273,14 @@ mod tests {
         let mut bytes = slot(60, 60, 66, 7, 0);
         let Received::Frame(frame, partial) = received(&mut bytes, 0) else { panic!("it fits") };
         assert_eq!((&frame[..], partial), (&(0..60).collect::<Vec<u8>>()[..], false));
+    }
+
+    #[test]
+    fn the_time_stamp_is_behind_the_offsets() {
+        let mut bytes = slot(60, 60, 66, 0, 0);
+        bytes[16..20].copy_from_slice(&1_800_000_000u32.to_ne_bytes());
+        bytes[20..24].copy_from_slice(&999_999_999u32.to_ne_bytes());
+        assert_eq!(stamp(&bytes), 1_800_000_000_999_999_999);
     }
 
     proptest! {
