@@ -30,7 +30,7 @@ pub struct Neighbor {
 pub enum Heard {
     /// Nothing but its age.
     Known,
-    /// It is new, or has another MAC, or is behind another port.
+    /// It is new, or has another MAC, or is behind another port, or was known from a lease only.
     Changed,
     /// It is set by hand to something else, or the table is full.
     Ignored,
@@ -73,8 +73,9 @@ impl NeighborTable {
             }
             Some(entry) => {
                 let same = entry.mac == mac && entry.port == Some(port);
+                let told_by_itself = !entry.leased;
                 *entry = Neighbor { router: router || (same && entry.router), ..heard };
-                if same { Heard::Known } else { Heard::Changed }
+                if same && told_by_itself { Heard::Known } else { Heard::Changed }
             }
             None if full => {
                 self.refused += 1;
