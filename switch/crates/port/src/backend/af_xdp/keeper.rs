@@ -40,6 +40,8 @@ struct Report {
     /// Mode and queues, or why there are none.
     state: String,
     errors: Vec<String>,
+    /// The last of all, also when no more are kept.
+    last: String,
     obtained: Option<Obtained>,
     interface: Option<Interface>,
     link_downs: u64,
@@ -48,9 +50,10 @@ struct Report {
 
 impl Report {
     fn error(&mut self, text: String) {
-        if self.errors.len() < ERRORS_MAX && self.errors.last() != Some(&text) {
-            self.errors.push(text);
+        if self.errors.len() < ERRORS_MAX && self.last != text {
+            self.errors.push(text.clone());
         }
+        self.last = text;
     }
 }
 
@@ -301,10 +304,7 @@ impl Keeper {
                 let plural = if queues == 1 { "queue" } else { "queues" };
                 format!("({}), {queues} {plural}, {}", interface.driver, opened.obtained)
             }
-            None => match lock(&self.report).errors.last() {
-                Some(error) => format!("closed: {error}"),
-                None => "closed".to_owned(),
-            },
+            None => format!("closed: {}", lock(&self.report).last),
         };
         let up = self.open.as_ref().is_some_and(|(_, interface)| interface.running);
         if let Some((_, interface)) = &self.open {
