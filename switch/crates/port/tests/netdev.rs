@@ -195,3 +195,29 @@ fn what_is_missing_is_named_with_its_cure() {
         }
     });
 }
+
+/// Whoever was behind a port may have gone with its link, however short it was away: control must hear of it, to forget them.
+#[test]
+fn a_link_that_was_down_unseen_is_told() {
+    alone(|| {
+        for spec in ["af_packet:p0", "af_xdp:p0,mode=native", "af_xdp:p0,mode=skb"] {
+            veth("p0", "p1");
+            let mut opened = Opened::open(spec);
+            opened.until("the link", |opened| opened.port.device.link() == LinkState::Up);
+            // Nobody looks after the device meanwhile.
+            ip("link set p1 down");
+            ip("link set p1 up");
+            opened.until("being told that it was down", |opened| opened.port.device.link() == LinkState::Down);
+            opened.until("the link again", |opened| opened.port.device.link() == LinkState::Up);
+            ip("link del p0");
+            veth("p0", "p1");
+            opened.until("being told that it was gone", |opened| opened.port.device.link() == LinkState::Down);
+            opened.until("the new link", |opened| {
+                opened.turn();
+                opened.port.device.link() == LinkState::Up && opened.port.device.statistics().returns == 1
+            });
+            opened.close();
+            ip("link del p0");
+        }
+    });
+}

@@ -35,9 +35,11 @@ pub fn prepared(name: &str, open: impl FnOnce() -> Result<Port, OpenError>) -> R
     let preparation = Preparation::new(name).map_err(failed)?;
     let local = Arc::new(AtomicBool::new(preparation.is_local()));
     let port = open()?;
+    let seen = netdev.state().ok().map(|link| (link.index, link.carrier_downs));
     let rx = port.rx.into_iter().map(|inner| Box::new(CompletingRx { inner, local: Arc::clone(&local) }) as Box<dyn RxQueue>);
     let rx = rx.collect();
-    let device = PreparedDevice { inner: port.device, netdev, prepared: Some((index, preparation)), local, next_look: Nanos::ZERO };
+    let prepared = Some((index, preparation));
+    let device = PreparedDevice { inner: port.device, netdev, prepared, seen, flapped: false, local, next_look: Nanos::ZERO };
     Ok(Port { rx, tx: port.tx, device: Box::new(device) })
 }
 
@@ -89,6 +91,10 @@ struct PreparedDevice {
     netdev: Netdev,
     /// The index of the interface that is prepared.
     prepared: Option<(u32, Preparation)>,
+    /// Its index and how often it had lost its carrier, when there was one last.
+    seen: Option<(u32, u32)>,
+    /// The link was down meanwhile, and nobody has been told yet.
+    flapped: bool,
     local: Arc<AtomicBool>,
     next_look: Nanos,
 }
@@ -103,13 +109,20 @@ impl Device for PreparedDevice {
     }
 
     fn link(&self) -> LinkState {
-        self.inner.link()
+        if self.flapped { LinkState::Down } else { self.inner.link() }
     }
 
     fn maintain(&mut self, now: Nanos) {
+        self.flapped = false; // It has been told by now.
         if self.netdev.rang() || now >= self.next_look {
             self.next_look = now + LOOK_PERIOD;
-            let index = self.netdev.state().ok().map(|link| link.index);
+            let link = self.netdev.state().ok();
+            // What went and came between two looks was down all the same: who was behind it need not be there any more.
+            if let Some(link) = &link {
+                let now = (link.index, link.carrier_downs);
+                self.flapped = self.seen.replace(now).is_some_and(|before| before != now);
+            }
+            let index = link.map(|link| link.index);
             if index != self.prepared.as_ref().map(|(index, _)| *index) {
                 if let Some((_, gone)) = self.prepared.take() {
                     gone.abandon();
