@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use port::backend::af_xdp::{self, Mode, Options};
 use port::{Burst, Hugepages, Mempool, Nanos, PoolCache, Port};
 
-const ROUNDS: u32 = 50;
+const ROUNDS: u32 = 200;
 /// Longer than anything here takes, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(30);
 

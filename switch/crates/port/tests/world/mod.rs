@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use port::{Burst, Mempool, Nanos, PoolCache, Port};
 
 /// The longest anything is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs `test` in an empty network namespace; says so and returns if this process may not make one.
 pub fn alone<T: Send>(test: impl FnOnce() -> T + Send) -> Option<T> {
@@ -75,7 +75,7 @@ impl Opened {
     }
 
     pub fn try_open(spec: &str) -> Result<Opened, port::OpenError> {
-        let mempool = Mempool::new(1024, port::Hugepages::Never).unwrap();
+        let mempool = Mempool::new(4096, port::Hugepages::Never).unwrap();
         let options = port::OpenOptions {
             name: "p",
             speed_bps: 1_000_000_000,
@@ -149,7 +149,7 @@ impl Opened {
                 return;
             }
             assert!(Instant::now() < deadline, "waiting for {what}: {}, {:?}", self.port.device.describe(), self.port.device.errors());
-            std::thread::yield_now();
+            std::thread::park_timeout(Duration::from_micros(100)); // Others want the processor to bring it about.
         }
     }
 
