@@ -1,8 +1,9 @@
 //! Ports that come and go, and a switch that is killed.
 
 use bladeswitch::lab::{Place, namespace};
+use serde_json::Value;
 
-use crate::site::{KINDS, Site, can, until};
+use crate::site::{KINDS, Site, can, frame, marker, until};
 
 const ONE: Place = Place::Blade(1);
 const TWO: Place = Place::Blade(2);
@@ -17,42 +18,103 @@ fn the_others_never_stall_when_a_blade_is_pulled() {
     for kinds in KINDS {
         let mut site = Site::up(kinds, 3, 1500);
         let server = site.background(TWO, &["iperf3", "-s", "-1", "--forceflush"], "Server listening");
-        let args = ["iperf3", "-c", "198.18.0.2", "-t", "4", "-i", "0.5", "--forceflush", "-f", "m"];
-        let mut client = site.background(ONE, &args, "connected to");
-        let link = |state: &str| {
-            let is = |site: &Site| {
-                let ports = site.show("ports").expect("the switch answers");
-                ports["ports"][2]["link"] == state
-            };
-            until(&format!("blade 3 is {state}"), || is(&site));
-        };
-        let mut intervals = Vec::new();
-        for _ in 0..3 {
-            site.chassis.unplug(THREE).unwrap();
-            link("down");
-            site.chassis.plug(THREE).unwrap();
-            link("up");
-        }
-        loop {
-            let line = client.line();
-            if line.is_empty() {
-                break;
+        let link_is = |state: &str| until(&format!("blade 3 is {state}"), || link(&site, 2) == state);
+        let (said, pulled) = std::thread::scope(|scope| {
+            let client = scope.spawn(|| site.ok(ONE, &["iperf3", "-J", "-c", "198.18.0.2", "-t", "4", "-i", "0.5"]));
+            let mut pulled = 0;
+            while !client.is_finished() {
+                site.chassis.unplug(THREE).unwrap();
+                link_is("down");
+                site.chassis.plug(THREE).unwrap();
+                link_is("up");
+                pulled += 1;
             }
-            // `[  5]   0.00-0.50   sec  32.0 MBytes   537 Mbits/sec    0   1.2 MBytes`, until a line of dashes.
-            if line.contains("- - -") {
-                break;
-            }
-            if let Some((_, after)) = line.split_once("Bytes") {
-                intervals.push(after.split_whitespace().next().and_then(|number| number.parse::<f64>().ok()).unwrap_or_default());
-            }
-        }
-        assert!(intervals.len() >= 7, "{kinds:?}: {intervals:?}");
-        assert!(intervals.iter().all(|&mbps| mbps > 0.0), "{kinds:?}: {intervals:?}");
-        client.finish();
+            (client.join().unwrap(), pulled)
+        });
         server.finish();
+        let said: Value = serde_json::from_str(&said).unwrap();
+        let bytes: Vec<u64> = said["intervals"].as_array().unwrap().iter().map(|each| each["sum"]["bytes"].as_u64().unwrap()).collect();
+        assert!(bytes.len() >= 7 && pulled >= 2, "{kinds:?}: pulled {pulled} times: {bytes:?}");
+        assert!(bytes.iter().all(|&bytes| bytes > 0), "{kinds:?}: pulled {pulled} times: {bytes:?}");
         let said = site.ok(ONE, &["ping", "-4", "-c", "3", "-i", "0.05", "-W", "10", "blade3"]);
         assert!(said.contains(" 0% packet loss"), "{kinds:?}: {said}");
         site.stop();
+    }
+}
+
+/// The state of a port's link.
+fn link(site: &Site, port: usize) -> String {
+    site.show("ports").expect("the switch answers")["ports"][port]["link"].as_str().unwrap().to_owned()
+}
+
+/// Who was behind a port whose link is lost is forgotten, and only they; frames to them are flooded as to anybody unknown.
+#[test]
+fn what_was_behind_a_lost_link_is_forgotten() {
+    if !can(&["ping", "tcpdump", "tcpreplay"]) {
+        return;
+    }
+    let inside = |site: &Site, place: Place, line: &str| {
+        namespace::ip_batch(Some(&site.chassis.name.namespace(place)), &[line.to_owned()]).unwrap();
+    };
+    type Way<'a> = (&'a str, &'a dyn Fn(&Site), &'a dyn Fn(&Site));
+    let ways: [Way<'_>; 3] = [
+        ("pulled", &|site| site.chassis.unplug(THREE).unwrap(), &|site| site.chassis.plug(THREE).unwrap()),
+        ("without carrier", &|site| inside(site, THREE, "link set eth0 down"), &|site| inside(site, THREE, "link set eth0 up")),
+        ("switched off", &|site| inside(site, Place::Switch, "link set blade3 down"), &|site| {
+            inside(site, Place::Switch, "link set blade3 up");
+        }),
+    ];
+    for kinds in KINDS {
+        let mut site = Site::up(kinds, 3, 1500);
+        for (number, (way, lose, regain)) in (0u8..).zip(ways) {
+            for blade in ["blade2", "blade3"] {
+                site.ok(ONE, &["ping", "-4", "-c", "1", "-W", "10", blade]);
+            }
+            let behind = |port: &str| {
+                let shown = site.show("fdb").expect("the switch answers");
+                let entries = shown["entries"].as_array().unwrap();
+                entries.iter().filter(|entry| entry["port"] == port && entry["kind"] == "dynamic").count()
+            };
+            assert!(behind("blade1") > 0 && behind("blade2") > 0 && behind("blade3") > 0, "{kinds:?}: {way}");
+            let file = format!("{number}.pcap");
+            let recording = site.record(TWO, &file);
+            lose(&site);
+            until(&format!("{kinds:?}: {way}: the link is down"), || link(&site, 2) == "down");
+            until(&format!("{kinds:?}: {way}: who was behind it is forgotten"), || behind("blade3") == 0);
+            assert!(behind("blade1") > 0 && behind("blade2") > 0, "{kinds:?}: {way}: the others are not");
+            let stray = frame([2, 0, 0, 0, 0, 3], [2, 0, 0, 0, 0, 1], 0x9000, &[number; 64]);
+            site.send(ONE, &[stray.clone(), marker([2, 0, 0, 0, 0, 1])]);
+            assert!(site.recorded(&file).contains(&stray), "{kinds:?}: {way}: a frame for blade 3 is flooded");
+            drop(recording);
+            regain(&site);
+            until(&format!("{kinds:?}: {way}: the link is up"), || link(&site, 2) == "up");
+        }
+        site.ok(ONE, &["ping", "-4", "-c", "1", "-W", "10", "blade3"]);
+        site.stop();
+    }
+}
+
+/// The interface that carries the default route is taken only from who insists.
+#[test]
+fn the_default_route_is_not_taken_by_mistake() {
+    if !can(&[]) {
+        return;
+    }
+    for kinds in [&["auto"][..], &["af_packet"], &["af_xdp"]] {
+        let site = Site::bare(kinds, 1, 1500);
+        let lines = ["address add 192.0.2.1/24 dev uplink", "route add default via 192.0.2.2 dev uplink"];
+        namespace::ip_batch(Some(&site.chassis.name.namespace(Place::Switch)), &lines.map(str::to_owned)).unwrap();
+        let config = site.path("chassis.toml");
+        std::fs::write(&config, site.chassis.config()).unwrap();
+        let run = [env!("CARGO_BIN_EXE_bladeswitch"), "run", config.to_str().unwrap(), "--duration", "0"];
+        let refused = site.run(Place::Switch, &run);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{kinds:?}: {said}");
+        for part in ["`uplink` carries the default route", "--force-default-route"] {
+            assert!(said.contains(part) && said.lines().count() == 1, "{kinds:?}: {said}");
+        }
+        let said = site.ok(Place::Switch, &[&run[..], &["--force-default-route"]].concat());
+        assert!(said.contains("ledger: balanced"), "{kinds:?}: {said}");
     }
 }
 

@@ -31,6 +31,70 @@ fn programs_talk_through_mixed_ports() {
     everything(KINDS[3]);
 }
 
+/// `auto` needs no more to be said either.
+#[test]
+fn tcp_flows_both_ways_through_auto_ports() {
+    if !can(&["ping", "iperf3"]) {
+        return;
+    }
+    let mut site = Site::up(&["auto"], 2, 1500);
+    let shown = site.show("ports").unwrap();
+    let modes: Vec<&str> = shown["ports"].as_array().unwrap().iter().filter_map(|port| port["mode"].as_str()).collect();
+    assert_eq!(modes, ["native, copy"; 3], "where the ladder stopped: {shown}");
+    pings_of_two(&site);
+    for direction in [&[][..], &["-R"]] {
+        let bps = tcp(&site, &[&["-t", "1"], direction].concat());
+        assert!(bps > 10e6, "{direction:?}: {bps} bit/s");
+    }
+    site.stop();
+}
+
+/// Interfaces with four queues, two workers: whatever queue a flow comes by, it arrives.
+#[test]
+fn every_flow_arrives_whatever_its_queue() {
+    if !can(&["ping", "iperf3"]) {
+        return;
+    }
+    for kinds in [["af_xdp,mode=native,queues=4"], ["af_xdp,mode=skb,queues=4"], ["af_packet,fanout=4"]] {
+        let mut site = Site::bare(&kinds, 2, 1500);
+        let name = &site.chassis.name;
+        for place in site.chassis.ends() {
+            site.chassis.unplug(place).unwrap();
+            let (switch, end, mac) = (name.namespace(Place::Switch), name.namespace(place), place.mac().unwrap());
+            let queues = "numtxqueues 4 numrxqueues 4";
+            let pair = format!("link add {place} netns {switch} {queues} type veth peer name eth0 netns {end} address {mac} {queues}");
+            namespace::ip_batch(None, &[pair]).unwrap();
+            let address = format!("address add {}/15 dev eth0", place.ipv4().unwrap());
+            namespace::ip_batch(Some(&end), &[address, "link set eth0 up".to_owned()]).unwrap();
+            namespace::ip_batch(Some(&switch), &[format!("link set {place} up")]).unwrap();
+        }
+        site.start(&site.chassis.config().replace("[switch]\n", "[switch]\nworkers = 2\n"));
+        let shown = site.show("ports").unwrap();
+        assert!(shown["ports"].as_array().unwrap().iter().all(|port| port["queues"] == 4), "{kinds:?}: {shown}");
+        pings_of_two(&site);
+        for direction in [&[][..], &["-R"]] {
+            // Of 16 flows, the odds that a queue gets none are one in a hundred; a queue that is not served stops those it gets.
+            let bps = tcp(&site, &[&["-t", "1", "-P", "16"], direction].concat());
+            assert!(bps > 10e6, "{kinds:?}: {direction:?}: {bps} bit/s");
+        }
+        many_connections(&site);
+        site.stop();
+    }
+}
+
+fn pings_of_two(site: &Site) {
+    let said = site.ok(ONE, &["ping", "-4", "-c", "3", "-i", "0.05", "-W", "10", "blade2"]);
+    assert!(said.contains(" 0% packet loss"), "{said}");
+}
+
+/// Bit/s that arrive, of TCP from blade 1 to blade 2.
+fn tcp(site: &Site, args: &[&str]) -> f64 {
+    let server = site.background(TWO, &["iperf3", "-s", "-1", "--forceflush"], "Server listening");
+    let said: Value = serde_json::from_str(&site.ok(ONE, &[&["iperf3", "-J", "-c", "198.18.0.2"], args].concat())).unwrap();
+    server.finish();
+    said["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or_default()
+}
+
 fn everything(kinds: &[&str]) {
     if !can(&["ping", "arping", "iperf3", "curl", "python3", "dnsmasq", "udhcpc", "tcpdump", "tcpreplay"]) {
         return;

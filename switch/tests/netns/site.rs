@@ -230,13 +230,6 @@ impl Background {
         assert!(status.success(), "{status}: {said}");
         said
     }
-
-    /// Its next line; empty at its end.
-    pub fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.out.read_line(&mut line).unwrap();
-        line
-    }
 }
 
 impl Drop for Background {
