@@ -149,7 +149,7 @@ fn every_show_of_a_running_switch() {
     assert_eq!(run.show_json("fdb")["entries"][0]["kind"], "blackhole");
     let phases = run.show_json("workers")["workers"][0]["phases"].clone();
     let names: Vec<&str> = phases.as_array().unwrap().iter().map(|phase| phase["phase"].as_str().unwrap()).collect();
-    assert_eq!(names, ["receive", "parse", "admit", "learn", "resolve", "rewrite", "transmit", "send"]);
+    assert_eq!(names, ["receive", "parse", "admit", "address", "learn", "resolve", "rewrite", "transmit", "send"]);
 
     // What is shown is a configuration that can be loaded.
     let shown = write(&dir, "shown.toml", run.show("config"));
@@ -321,7 +321,7 @@ fn what_cannot_be_opened_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let one = |port: &str| write(&dir, "one.toml", format!("[[blade]]\nslot = 1\nport = \"{port}\"\n"));
     assert!(refused(2, &["run", &one("pcap:/nowhere.pcap")]).contains("port blade1: /nowhere.pcap: No such file"));
-    assert!(refused(2, &["run", &one("memif:/run/x")]).contains("port blade1: `memif` ports are not in this build"));
+    assert!(refused(2, &["run", &one("memif:/nowhere/x")]).contains("port blade1: memif socket /nowhere/x: No such file"));
     let config = write(&dir, "api.toml", format!("[switch]\napi = \"{}/no/api.sock\"\n{MEMORY}", dir.path().display()));
     assert!(refused(2, &["run", &config]).contains("/no/api.sock: No such file"));
 }
