@@ -116,6 +116,12 @@ fn every_byte_order_and_resolution() {
 #[test]
 fn interfaces_files_and_caches_become_ports() {
     let dir = tempfile::tempdir().unwrap();
+    // The folder of a case is what goes into its switch.
+    let (folder, case) = (pcaps().join("three-ports"), dir.path().join("case.pcapng"));
+    expect(0, &["replay", text(&folder), "-w", text(&case)]);
+    assert_eq!(frames(&case).len(), frames(&folder.join("in.pcapng")).len());
+    let (_, stderr) = expect(2, &["replay", text(dir.path()), "-w", "/dev/null"]);
+    assert!(stderr.contains("a folder without in.pcapng or in.pcap"), "{stderr}");
     let out = dir.path().join("out.pcapng");
     let ports = |args: &[&str]| {
         let all = [&["replay", "-w", text(&out)], args].concat();
@@ -204,14 +210,14 @@ fn tshark_finds_no_wrong_checksum() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out.pcapng");
     let wrong = |file: &Path| {
-        let filter = "ip.checksum.status==0 || tcp.checksum.status==0 || udp.checksum.status==0";
+        let filter = "ip.checksum.status==0 || tcp.checksum.status==0 || udp.checksum.status==0 || icmpv6.checksum.status==0";
         let checks =
             ["ip.check_checksum", "tcp.check_checksum", "udp.check_checksum"].map(|name| ["-o".to_owned(), format!("{name}:TRUE")]);
         let output = Command::new("tshark").args(["-r", text(file), "-Y", filter]).args(checks.concat()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().lines().count()
     };
-    for case in ["http", "dns", "ping6-nd", "vlan"] {
+    for case in ["http", "dns", "ping6-nd", "dhcp", "vlan"] {
         let folder = pcaps().join(case);
         let input = [folder.join("in.pcap"), folder.join("in.pcapng")].into_iter().find(|file| file.exists()).unwrap();
         let edits = ["--pnat", "0.0.0.0/0=11.0.0.0/8", "-s", "5", "-r", "80:8080,53:5353", "--ttl", "-1", "--tos", "8", "--vlan", "push=9"];

@@ -31,7 +31,7 @@ use crate::replay::unique::Unique;
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("speed"), group = ArgGroup::new("out").required(true))]
 pub struct Args {
-    /// Captures: pcap or pcapng, as they are or compressed with gzip or zstd. Several are merged on one clock
+    /// Captures: pcap or pcapng, as they are or compressed with gzip or zstd, or folders of cases. Several are merged on one clock
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// A port to send on; again for further ones. With as many as files, each file has its own; with as many as interfaces in one

@@ -17,6 +17,9 @@ use super::split::{Origin, Split, Splitter};
 /// The longest frame that can be sent, in bytes without FCS.
 pub const FRAME_LEN_MAX: usize = 65_535;
 
+/// What goes into the switch of a case, and the capture that it was made of.
+const IN_FILES: [&str; 2] = ["in.pcapng", "in.pcap"];
+
 /// Why captures cannot be replayed at all.
 #[derive(Debug, Error)]
 pub enum LoadError {
@@ -30,6 +33,12 @@ pub enum LoadError {
         path: PathBuf,
         /// What is wrong.
         what: String,
+    },
+    /// A folder is none of a case.
+    #[error("{}: a folder without {} or {}: expected a capture, or the folder of a case", path.display(), IN_FILES[0], IN_FILES[1])]
+    Folder {
+        /// The folder.
+        path: PathBuf,
     },
     /// A packet has no port.
     #[error("{}: packet {number}: {what}", path.display())]
@@ -64,11 +73,20 @@ pub struct Loaded {
     pub damaged: Vec<String>,
 }
 
-/// Reads a capture, decompressing gzip and zstd.
+/// Reads a capture, decompressing gzip and zstd; of the folder of a case (docs/regression.md), what goes in.
 ///
 /// # Errors
 /// If it cannot be read, is damaged as a compressed file, or is no capture.
 pub fn open(path: &Path) -> Result<CaptureFile, LoadError> {
+    let within;
+    let path = match path.is_dir() {
+        false => path,
+        true => {
+            let found = IN_FILES.iter().map(|name| path.join(name)).find(|file| file.is_file());
+            within = found.ok_or_else(|| LoadError::Folder { path: path.to_owned() })?;
+            &within
+        }
+    };
     let failed = |source| CaptureError::Io { path: path.to_path_buf(), source };
     let mut magic = [0; 4];
     let mut file = File::open(path).map_err(failed)?;

@@ -12,6 +12,7 @@
 //!
 //! Limits: captures are held in memory; times reach 292 years.
 
+pub mod addresses;
 pub mod due;
 pub mod load;
 pub mod matching;

@@ -241,6 +241,41 @@ fn every_loop_has_other_stations() {
     }
 }
 
+/// What a station says of itself is what its frames come from, in ARP and, under a checksum, in DHCP.
+#[test]
+fn packets_that_tell_addresses_tell_those_of_their_loop() {
+    let station = |n: u8| crate::plan::Station { mac: [2, 0, 0, 0, 0, n], ip: [10, 0, 0, n] };
+    let mut request = [&[0xff; 6], &station(1).mac[..], &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &station(1).mac, &[10, 0, 0, 1]].concat();
+    request.extend([0, 0, 0, 0, 0, 0, 10, 0, 0, 2]);
+    let mut dhcp = crate::plan::udp_frame(station(1), station(2), 64 + 250);
+    dhcp[34..38].copy_from_slice(&[0, 68, 0, 67]);
+    dhcp[42..].fill(0);
+    dhcp[42..45].copy_from_slice(&[1, 1, 6]);
+    dhcp[70..76].copy_from_slice(&station(1).mac);
+    dhcp[278..289].copy_from_slice(&[99, 130, 83, 99, 61, 7, 1, 2, 0, 0, 0]);
+    dhcp[289..292].copy_from_slice(&[0, 1, 255]);
+    assert!(crate::edit::checksum::repair(&mut dhcp));
+    let frame = |bytes: &[u8]| Frame { bytes: bytes.into(), ..frames(&[(0, 60)]).remove(0) };
+    let capture = [frame(&request), frame(&dhcp)];
+    let unique = Unique::new(&capture, None, true);
+    for round in [1, 2, 77_777] {
+        let sent = |index: usize| {
+            let mut bytes = capture[index].bytes.to_vec();
+            unique.apply(index, round, &mut bytes);
+            bytes
+        };
+        let (request, dhcp) = (sent(0), sent(1));
+        assert_eq!(request[22..28], request[6..12]);
+        assert_eq!((&request[..6], &request[32..38]), (&[0xff; 6][..], &[0; 6][..]), "nobody's address stays");
+        assert_eq!((&dhcp[70..76], &dhcp[285..291]), (&dhcp[6..12], &dhcp[6..12]));
+        assert_eq!(dhcp[6..12], request[6..12], "the same station");
+        assert_ne!(dhcp[6..12], station(1).mac);
+        let mut repaired = dhcp.clone();
+        assert!(crate::edit::checksum::repair(&mut repaired));
+        assert_eq!(repaired, dhcp, "checksums are right");
+    }
+}
+
 proptest! {
     /// Whatever the capture, speed and line: frames leave in order, never before their time, never into one another.
     #[test]

@@ -6,13 +6,17 @@
 //!
 //! MAC: in every loop but the first, station `s` of the `n` in the captures is `x:xx:xx…` with the number `loop * n + s` below a
 //! first octet that no station has (locally administered, unicast). No two stations of any two loops are alike. Group
-//! addresses stay. Addresses inside ARP, ND and DHCP packets are not changed.
+//! addresses stay, and so does that of all zeros. What ARP, ND, DHCP and chassis messages say of addresses changes alike
+//! ([`addresses`](super::addresses)).
 
 use std::collections::HashMap;
 
-use super::Frame;
+use super::{Frame, addresses};
 use crate::edit::checksum::{Covers, replace};
 use crate::edit::layers::Layers;
+
+/// Bytes of the two addresses in the header.
+const HEADER_LEN: usize = 12;
 
 /// What changes from loop to loop.
 #[derive(Clone, Debug)]
@@ -26,8 +30,8 @@ pub struct Unique {
 struct Macs {
     first_octet: u8,
     stations: u64,
-    /// Of each frame: destination and source, `None` for a group.
-    of_frame: Vec<[Option<u32>; 2]>,
+    /// Of each frame: where a station's address is, and whose. All in the header come first.
+    of_frame: Vec<Box<[(usize, u32)]>>,
 }
 
 impl Unique {
@@ -47,9 +51,12 @@ impl Unique {
             && round > 0
             && let Some(stations) = macs.of_frame.get(index)
         {
-            for (at, station) in [0, 6].into_iter().zip(stations) {
-                if let (Some(station), Some(place)) = (station, bytes.get_mut(at..at + 6)) {
-                    place.copy_from_slice(&macs.mac(round, *station));
+            for &(at, station) in stations {
+                let mac = macs.mac(round, station);
+                // In the header no checksum covers it, in ARP neither.
+                match Layers::of(bytes).filter(|layers| at >= HEADER_LEN && layers.ip.is_some()) {
+                    Some(layers) => replace(bytes, &layers, at, &mac, Covers::L4),
+                    None => bytes.get_mut(at..at + 6).into_iter().for_each(|place| place.copy_from_slice(&mac)),
                 }
             }
         }
@@ -78,9 +85,10 @@ impl Macs {
         let mut station = |bytes: &[u8], at: usize| {
             let mac: [u8; 6] = *bytes.get(at..)?.first_chunk()?;
             let next = known.len() as u32;
-            (mac[0] & 1 == 0).then(|| *known.entry(mac).or_insert(next))
+            (mac[0] & 1 == 0 && mac != [0; 6]).then(|| (at, *known.entry(mac).or_insert(next)))
         };
-        let of_frame = frames.iter().map(|frame| [station(&frame.bytes, 0), station(&frame.bytes, 6)]).collect();
+        let of_one = |frame: &Frame| addresses::places(&frame.bytes).into_iter().filter_map(|at| station(&frame.bytes, at)).collect();
+        let of_frame = frames.iter().map(of_one).collect();
         let is_free = |octet: &u8| known.keys().all(|mac| mac[0] != *octet);
         let first_octet = (0..64).map(|n| 2 + 4 * n).find(is_free).unwrap_or(2);
         Macs { first_octet, stations: (known.len() as u64).max(1), of_frame }
