@@ -2,7 +2,7 @@
 //!
 //! Limits: [`DISTINCT_MAX`] addresses are told apart; further ones are not counted.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use port::capture::CaptureFile;
 use serde::Serialize;
 
 use super::RegressError;
-use super::fields;
+use super::{fields, oddities};
 use crate::replay::load;
 
 /// Addresses told apart.
@@ -92,7 +92,7 @@ pub fn info(path: &Path) -> Result<Info, RegressError> {
         other => wrong(other),
     })?;
     let mut magic = [0; 4];
-    let found = File::open(path).and_then(|mut file| file.read(&mut magic)).map_err(RegressError::file(path))?;
+    let found = File::open(file.path()).and_then(|mut file| file.read(&mut magic)).map_err(RegressError::file(path))?;
     let mut info = look(&file);
     info.format = format(&magic[..found], &file);
     Ok(info)
@@ -127,7 +127,8 @@ fn look(file: &CaptureFile) -> Info {
         })
         .collect();
     let (mut sources, mut destinations) = (HashSet::new(), HashSet::new());
-    let mut before = None;
+    let (mut before, mut bytes_before) = (None, None);
+    let mut stations: HashMap<[u8; 6], u32> = HashMap::new();
     for frame in file.frames() {
         let frame = match frame {
             Ok(frame) => frame,
@@ -169,14 +170,20 @@ fn look(file: &CaptureFile) -> Info {
             if destinations.len() < DISTINCT_MAX {
                 destinations.insert(<[u8; 6]>::try_from(dst).unwrap_or_default());
             }
-            odd("with a group address as source", src[0] & 1 != 0);
+            if let [a, b, c, d, e, f] = *src
+                && stations.len() < DISTINCT_MAX
+            {
+                let first = *stations.entry([a, b, c, d, e, f]).or_insert(frame.interface);
+                odd("from a station that another interface has seen as well: it moved, or both saw one wire", first != frame.interface);
+            }
+        }
+        odd("with the bytes of the frame before: seen twice, or sent twice", bytes_before == Some(frame.bytes));
+        bytes_before = Some(frame.bytes);
+        for what in oddities::of_frame(frame.bytes, snapped) {
+            odd(what, true);
         }
         let decoded = fields::decode(frame.bytes);
         let bytes = |name: &str| decoded.iter().find(|field| field.name == name).and_then(|field| frame.bytes.get(field.range.clone()));
-        if !snapped && let Some(header) = ipv4_header(&decoded, frame.bytes) {
-            odd("with a wrong IPv4 header checksum", checksum([header]) != 0);
-            odd("with a wrong TCP or UDP checksum (offloads leave them unfinished)", transport_is_wrong(header, frame.bytes, &decoded));
-        }
         if let Some([a, b]) = bytes("vlan.tci") {
             *info.vlans.entry(u16::from_be_bytes([*a, *b]) & 0xfff).or_default() += 1;
         }
@@ -227,40 +234,6 @@ fn protocol(decoded: &[fields::Field]) -> String {
     }
 }
 
-fn ipv4_header<'a>(decoded: &[fields::Field], frame: &'a [u8]) -> Option<&'a [u8]> {
-    let at = decoded.iter().find(|field| field.name == "ipv4.tos")?.range.start.checked_sub(1)?;
-    let len = usize::from(*frame.get(at)? & 15) * 4;
-    frame.get(at..at + len)
-}
-
-/// Ones' complement of the ones' complement sum (RFC 1071); 0 over bytes with a right checksum among them.
-fn checksum<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u16 {
-    let mut sum = 0u64;
-    for part in parts {
-        for pair in part.chunks(2) {
-            sum += u64::from(pair[0]) << 8 | u64::from(pair.get(1).copied().unwrap_or(0));
-        }
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
-}
-
-/// Of whole, unfragmented TCP and UDP in IPv4; a UDP checksum of 0 is none (RFC 768).
-fn transport_is_wrong(header: &[u8], frame: &[u8], decoded: &[fields::Field]) -> bool {
-    let place = |name: &str| decoded.iter().find(|field| field.name == name).map(|field| field.range.start);
-    let Some(at) = place("tcp.src_port").or_else(|| place("udp.src_port")) else { return false };
-    if place("udp.checksum").is_some_and(|at| frame[at..at + 2] == [0, 0]) {
-        return false;
-    }
-    let is_fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
-    let len = usize::from(u16::from_be_bytes([header[2], header[3]])).checked_sub(header.len());
-    let Some((len, segment)) = len.and_then(|len| Some((len, frame.get(at..at + len)?))).filter(|_| !is_fragment) else { return false };
-    let pseudo = [&header[12..20], &[0, header[9]], &(len as u16).to_be_bytes()].concat();
-    checksum([&pseudo[..], segment]) != 0
-}
-
 #[cfg(test)]
 mod tests {
     use port::capture::{CaptureWriter, FrameNotes};
@@ -290,19 +263,19 @@ mod tests {
         assert_eq!((info.frames, info.damage, info.len_max, info.sources), (5, None, Some(40_000), 1));
         let counts: Vec<u64> = info.oddities.values().copied().collect();
         let keys: Vec<&str> = info.oddities.keys().map(|what| &what[..10]).collect();
-        assert_eq!(keys, ["a year or ", "at the sam", "cut short ", "earlier th", "longer tha"]);
-        assert_eq!(counts, [1, 1, 1, 1, 1]);
+        assert_eq!(keys, ["a year or ", "at the sam", "cut short ", "earlier th", "longer tha", "with the b"]);
+        assert_eq!(counts, [1, 1, 1, 1, 1, 3]);
         assert_eq!(info.protocols, BTreeMap::from([("EtherType 0x9000".to_owned(), 5)]));
     }
 
     #[test]
-    fn checksums_of_the_textbook() {
-        // RFC 1071 §3.
-        assert_eq!(!checksum([&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7][..]]), 0xddf2);
+    fn real_captures_have_right_checksums() {
         let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pcaps");
-        for name in ["http", "dns", "vlan"] {
-            let info = info(&captures.join(name).join("in.pcap")).unwrap();
+        for name in ["http", "dns", "vlan", "ping6-nd"] {
+            let info = info(&captures.join(name)).unwrap();
             assert!(info.oddities.keys().all(|what| !what.contains("checksum")), "{name}: {:?}", info.oddities);
         }
+        let three = info(&captures.join("three-ports")).unwrap();
+        assert!(three.interfaces.len() == 3 && three.path.ends_with("three-ports/in.pcapng"), "{three:?}");
     }
 }

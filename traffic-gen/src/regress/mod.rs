@@ -17,6 +17,7 @@ pub mod fields;
 pub mod info;
 pub mod masks;
 pub mod minimise;
+pub mod oddities;
 pub mod program;
 pub mod report;
 
