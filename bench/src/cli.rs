@@ -257,7 +257,7 @@ fn run_generator(args: &GeneratorArgs) -> Result<(), String> {
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header(["case", "size", "TSC cycles/frame", "best", "Mpps", "instructions/frame"]);
     let mut results = Vec::new();
-    for case in [generator::Case::Cached, generator::Case::Checked] {
+    for &case in <generator::Case as clap::ValueEnum>::value_variants() {
         for &size in &args.sizes {
             let mut measured = generator::measure(case, usize::from(size), duration)?;
             if !args.no_instructions {
@@ -276,9 +276,16 @@ fn run_generator(args: &GeneratorArgs) -> Result<(), String> {
     }
     write_json(args.json.as_deref(), &results)?;
     let clock = port::clock::TscClock::new();
+    let missing = !args.no_instructions && results.iter().any(|measured| measured.instructions_per_frame.is_none());
+    let valgrind = if missing {
+        "instructions are counted by valgrind's callgrind, which is missing or failed: apt-get install valgrind\n"
+    } else {
+        ""
+    };
     let text = format!(
-        "the generator alone on one core; TSC {:.0} MHz\ncached: frames as captured, to nobody; checked: addresses, sequence and time written, \
-         received, all checked, latency recorded\n{table}\n",
+        "the generator alone on one core; TSC {:.0} MHz\ncached: frames as captured, by the chassis' loop, to nobody; replayed: the same by the loop of \
+         traffic-gen replay; edited: that with\nother MAC and IP addresses in every loop; checked: addresses, sequence and time written, \
+         received, all checked, latency recorded\n{table}\n{valgrind}",
         clock.ticks_per_second() / 1e6
     );
     print(text.as_bytes())

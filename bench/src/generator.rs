@@ -1,8 +1,11 @@
 //! `bench generator`: how many frames a second the traffic generator can send and check on one core.
 //!
-//! Nothing is between: what one of its ports sends, another receives, or nobody does. The generator's own engine runs, on a clock that
+//! Nothing is between: what one of its ports sends, another receives, or nobody does. The generator's own loops run, on a clock that
 //! goes forward by one burst a turn, so that a burst is due at each port in every turn and none is ever late. What is counted is the time it
 //! really takes.
+//!
+//! There are two loops: that of the chassis (`traffic_gen::engine`), which sends plans made for it, and that of `traffic-gen replay`
+//! (`traffic_gen::replay`), which times each frame of a capture by itself and can change it on the way.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -14,6 +17,11 @@ use port::{Burst, Device, Hugepages, LinkState, Mempool, Nanos, PoolCache, Port,
 use serde::Serialize;
 use traffic_gen::engine::{Engine, RunResult};
 use traffic_gen::plan::{Plan, PlannedFrame, PortPlan, Station, Target, udp_frame};
+use traffic_gen::replay::Frame;
+use traffic_gen::replay::run::{self, Setup, Time};
+use traffic_gen::replay::schedule::{Bounds, Schedule};
+use traffic_gen::replay::speed::Speed;
+use traffic_gen::replay::unique::Unique;
 
 use crate::callgrind;
 
@@ -28,8 +36,12 @@ const FRAMES: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Case {
-    /// Sends frames as they were captured.
+    /// Sends frames as they were captured, in a plan of the chassis' loop.
     Cached,
+    /// Sends frames as they were captured, each at its own time: what `traffic-gen replay` does.
+    Replayed,
+    /// The same with other MAC and IP addresses in every loop and checksums to match: `--unique-mac --unique-ip`.
+    Edited,
     /// Writes addresses, sequence number and time into each frame, receives it, checks everything and records its latency.
     Checked,
 }
@@ -39,6 +51,8 @@ impl Case {
     pub const fn name(self) -> &'static str {
         match self {
             Case::Cached => "cached",
+            Case::Replayed => "replayed",
+            Case::Edited => "edited",
             Case::Checked => "checked",
         }
     }
@@ -91,27 +105,56 @@ impl Device for Null {
     }
 }
 
-struct Rig {
-    engine: Engine,
-    clock: Cell<u64>,
+fn station(port: usize, n: usize) -> Station {
+    Station { mac: [2, 0, 0, port as u8, (n >> 8) as u8, n as u8], ip: [198, 18 + port as u8, (n >> 8) as u8, n as u8] }
+}
+
+/// Bits a second at which a burst of frames of this size is due each turn.
+fn rate_bps(size: usize) -> f64 {
+    let wire_len = (size - 4) as u64 + OVERHEAD_LEN;
+    (BURST as u64 * wire_len * 8_000_000_000 / TURN.0) as f64
+}
+
+/// A generator with nothing around it.
+enum Rig {
+    Chassis(Box<Engine>, Cell<u64>),
+    Replay { mempool: Mempool, frames: Vec<Frame>, edited: bool, line_bps: u64 },
+}
+
+/// A clock that goes forward when the replay has nothing more to do.
+struct Turns(Nanos);
+
+impl Time for Turns {
+    fn now(&self) -> Nanos {
+        self.0
+    }
+    fn wait(&mut self, _until: Nanos) {
+        self.0 = self.0 + TURN;
+    }
+    fn is_virtual(&self) -> bool {
+        true
+    }
 }
 
 impl Rig {
     fn new(case: Case, size: usize) -> std::io::Result<Rig> {
         let mempool = Mempool::new(8192, Hugepages::Auto)?;
+        match case {
+            Case::Cached | Case::Checked => Ok(Rig::chassis(&mempool, case, size)),
+            Case::Replayed | Case::Edited => Ok(Rig::replay(mempool, case == Case::Edited, size)),
+        }
+    }
+
+    fn chassis(mempool: &Mempool, case: Case, size: usize) -> Rig {
         let ports = match case {
-            Case::Cached => vec![Port { rx: vec![Box::new(Null)], tx: vec![Box::new(Null)], device: Box::new(Null) }],
             Case::Checked => {
                 let (one, other, _) = pair(Cable { queues: 1, forth: 1024, back: 1024 });
                 vec![one, other]
             }
+            _ => vec![null()],
         };
-        let station =
-            |port: usize, n: usize| Station { mac: [2, 0, 0, port as u8, (n >> 8) as u8, n as u8], ip: [198, 18, port as u8, n as u8] };
         // The wire carries a burst a turn, and a little more, so that the receiving side is never behind.
-        let wire_len = (size - 4) as u64 + OVERHEAD_LEN;
-        let rate_bps = (BURST as u64 * wire_len * 8_000_000_000 / TURN.0) as f64;
-        let count = ports.len();
+        let (count, rate_bps) = (ports.len(), rate_bps(size));
         let plan = |from: usize| {
             let to = (from + 1) % count;
             let frame = |n| PlannedFrame {
@@ -123,24 +166,65 @@ impl Rig {
         };
         let plan = Plan { ports: (0..count).map(plan).collect() };
         let engine = Engine::new(ports, plan, mempool.cache_of(4096), 1, |_, _| 0, 1);
-        Ok(Rig { engine, clock: Cell::new(1_000_000) })
+        Rig::Chassis(Box::new(engine), Cell::new(1_000_000))
     }
 
-    /// Runs so many turns and returns the frames sent.
+    fn replay(mempool: Mempool, edited: bool, size: usize) -> Rig {
+        let frame = |n: usize| Frame {
+            port: 0,
+            time: 0,
+            bytes: udp_frame(station(0, n), station(1, n), size - 4).into(),
+            original_len: size as u32 - 4,
+            number: n as u64 + 1,
+            file: 0,
+            interface: 0,
+        };
+        Rig::Replay { mempool, frames: (0..FRAMES).map(frame).collect(), edited, line_bps: rate_bps(size) as u64 }
+    }
+
+    /// Runs so many turns and returns the frames sent since the rig was made, or by these turns.
     #[inline(never)]
     fn generator_turns(&mut self, turns: u64) -> Result<u64, String> {
-        let Rig { engine, clock } = self;
-        let result = engine.run(
-            Nanos(turns * TURN.0),
-            Nanos(u64::MAX / 4),
-            || {
-                clock.set(clock.get() + TURN.0);
-                Nanos(clock.get())
-            },
-            |_| true,
-        );
-        check(&result)
+        match self {
+            Rig::Chassis(engine, clock) => check(&engine.run(
+                Nanos(turns * TURN.0),
+                Nanos(u64::MAX / 4),
+                || {
+                    clock.set(clock.get() + TURN.0);
+                    Nanos(clock.get())
+                },
+                |_| true,
+            )),
+            Rig::Replay { mempool, frames, edited, line_bps } => {
+                let bounds = Bounds { loops: None, limit: Some(turns * BURST as u64), ..Bounds::default() };
+                let schedule = Schedule::new(frames, &[*line_bps], Speed::Topspeed, &bounds).map_err(|error| error.to_string())?;
+                let setup = Setup {
+                    frames,
+                    schedule,
+                    ports: vec![("null".to_owned(), null(), *line_bps)],
+                    learning: Vec::new(),
+                    pool: mempool.cache_of(4096),
+                    unique: Unique::new(frames, edited.then_some(1), *edited),
+                    step: None,
+                    listen: Nanos::ZERO,
+                    patience: None,
+                };
+                let replayed = run::run(setup, &mut Turns(Nanos(1)), &mut |_| true);
+                let port = &replayed.ports[0];
+                let all = port.sent == turns * BURST as u64 && port.failed() == 0;
+                if all { Ok(port.sent) } else { Err(format!("the generator did not send all of its frames: {port:?}")) }
+            }
+        }
     }
+
+    /// Does [`generator_turns`](Self::generator_turns) count from the beginning?
+    fn adds_up(&self) -> bool {
+        matches!(self, Rig::Chassis(..))
+    }
+}
+
+fn null() -> Port {
+    Port { rx: vec![Box::new(Null)], tx: vec![Box::new(Null)], device: Box::new(Null) }
 }
 
 fn check(result: &RunResult) -> Result<u64, String> {
@@ -170,7 +254,7 @@ pub fn measure(case: Case, size: usize, duration: Duration) -> Result<Measured, 
         let ticks = clock.ticks();
         let sent = rig.generator_turns(WINDOW)?;
         windows.push((clock.ticks() - ticks) as f64 / (sent - before).max(1) as f64);
-        before = sent;
+        before = if rig.adds_up() { sent } else { 0 };
     }
     windows.sort_by(f64::total_cmp);
     let median = *windows.get(windows.len() / 2).ok_or("the time was too short to measure anything")?;
@@ -204,9 +288,9 @@ mod tests {
 
     #[test]
     fn what_is_measured_has_really_been_sent_and_checked() {
-        for case in [Case::Cached, Case::Checked] {
+        for &case in clap::ValueEnum::value_variants() {
             let sent = count_turns(case, 64, 100).unwrap();
-            let ports = if case == Case::Cached { 1 } else { 2 };
+            let ports = if case == Case::Checked { 2 } else { 1 };
             assert!((100 * 31 * ports..=101 * 32 * ports).contains(&sent), "{case:?}: {sent}");
         }
     }

@@ -18,6 +18,8 @@ use port::{Nanos, PortId};
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::measure::LoopbackBias;
+
 /// Bit times between frames that Ethernet asks for at least (IEEE 802.3 §4.4.2).
 pub const GAP_BITS: u32 = 96;
 /// The gap that RFC 2889 §5.6.3 sends with to provoke forward pressure.
@@ -412,6 +414,15 @@ pub trait Testbed {
     /// Does the way to the device lengthen short frames to 60 bytes, as a card does? Then it cannot be tested with them.
     fn pads(&self) -> bool {
         false
+    }
+
+    /// The tester's own part of every latency, measured by looping frames back past the device. `None`: there is none to measure, as on the
+    /// virtual clock.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    fn loopback_bias(&mut self) -> Result<Option<LoopbackBias>, TestbedError> {
+        Ok(None)
     }
 
     /// Runs a trial. `watch` is told now and then how far it is, and ends it by returning `false`.

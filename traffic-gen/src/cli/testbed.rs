@@ -10,10 +10,13 @@ use super::page::{self, Run};
 use super::progress::Progress;
 use super::stop::Stop;
 use super::{Common, Done, Failure, complain, print, print_json};
+use crate::measure::LoopbackBias;
 use crate::method::report::percent;
 use crate::method::{Pattern, Report, Runner, Settings, TrialRow, Watch};
 use crate::output;
 use crate::testbed::factories;
+use crate::testbed::interfaces::open_ports;
+use crate::testbed::realtime::bias_of;
 use crate::trial::{DutFactory, TestPort, Testbed, TestbedError, TrialProgress};
 
 /// Trial time of `--quick` in real time and on the virtual clock.
@@ -23,10 +26,18 @@ const QUICK: [Nanos; 2] = [Nanos::from_secs(1), Nanos::from_millis(20)];
 #[derive(Clone, Debug, clap::Args)]
 #[group(id = "testbed")]
 pub struct Args {
-    /// The device under test: model:NAME[,key=value…] (a device with a known limit), switch:CONFIG.toml (bladeswitch on the virtual clock),
-    /// exec:"COMMAND" (any program that reads pcapng and writes pcapng)
-    #[arg(long, value_name = "KIND:REST")]
-    dut: String,
+    /// The device under test, where it is not between --port: model:NAME[,key=value…] (a device with a known limit), switch:CONFIG.toml
+    /// (bladeswitch on the virtual clock), exec:"COMMAND" (any program that reads pcapng and writes pcapng). A wrong kind lists them all
+    #[arg(long, value_name = "KIND:REST", required_unless_present = "ports", conflicts_with = "ports")]
+    dut: Option<String>,
+    /// A port of this machine that is wired to the device under test, and the rate of its line, as af_packet:eth1@1G or af_xdp:eth2@10G; again
+    /// for each further one. In real time; what is between the ports is the device
+    #[arg(short = 'i', long = "port", value_name = "SPEC@RATE")]
+    ports: Vec<String>,
+    /// Two ports joined by a cable, as --port: the tester's own part of every latency is measured through them [default: memory ports, which
+    /// leaves out what drivers take]
+    #[arg(long, value_name = "SPEC@RATE", num_args = 2, requires = "ports")]
+    loopback: Vec<String>,
     /// Frame sizes in bytes with FCS, 64 to 9220 [default: 64,128,256,512,1024,1280,1518]
     #[arg(long, value_delimiter = ',', value_name = "BYTES", value_parser = clap::value_parser!(u16).range(64..=9220))]
     sizes: Vec<u16>,
@@ -118,6 +129,12 @@ pub fn port_index(ports: &[TestPort], name: Option<&str>) -> Result<usize, Failu
     })
 }
 
+/// Ports of this machine, as typed after `flag`.
+fn open_cabled(flag: &str, ports: &[String]) -> Result<Box<dyn Testbed>, Failure> {
+    let texts: Vec<&str> = ports.iter().map(String::as_str).collect();
+    open_ports(&texts).map_err(|error| Failure::input(format!("{flag}: {error}")))
+}
+
 /// A method: what it does on a runner.
 pub type Method<'a> = &'a mut dyn FnMut(&mut Runner<'_>) -> Result<Report, TestbedError>;
 
@@ -127,16 +144,32 @@ impl Args {
     /// # Errors
     /// If it cannot be: what was expected.
     pub fn open(&self, more: &[&dyn DutFactory]) -> Result<Box<dyn Testbed>, Failure> {
+        let Some(dut) = &self.dut else {
+            return open_cabled("--port", &self.ports);
+        };
         let all: Vec<&dyn DutFactory> = factories().into_iter().chain(more.iter().copied()).collect();
         let usage = || all.iter().map(|factory| format!("\n  {}:{}", factory.kind(), factory.usage())).collect::<String>();
-        let Some((kind, rest)) = self.dut.split_once(':') else {
-            return Err(Failure::input(format!("--dut {}: expected KIND:REST, one of{}", self.dut, usage())));
+        let Some((kind, rest)) = dut.split_once(':') else {
+            return Err(Failure::input(format!("--dut {dut}: expected KIND:REST, one of{}", usage())));
         };
         // A program that embeds the tester may have a better way to the same kind of device.
         let Some(factory) = all.iter().rev().find(|factory| factory.kind() == kind) else {
-            return Err(Failure::input(format!("--dut {}: there is no kind `{kind}`, expected one of{}", self.dut, usage())));
+            return Err(Failure::input(format!("--dut {dut}: there is no kind `{kind}`, expected one of{}", usage())));
         };
-        factory.open(rest).map_err(|error| Failure::input(format!("--dut {}: {error}", self.dut)))
+        factory.open(rest).map_err(|error| Failure::input(format!("--dut {dut}: {error}")))
+    }
+
+    /// The tester's own part of every latency, in real time.
+    fn bias(&self, testbed: &mut dyn Testbed) -> Result<Option<(LoopbackBias, &'static str)>, Failure> {
+        let (bias, through) = if self.loopback.is_empty() {
+            (testbed.loopback_bias(), "memory ports")
+        } else {
+            (bias_of(open_cabled("--loopback", &self.loopback)?.as_mut()), "the ports of --loopback")
+        };
+        match bias {
+            Ok(bias) => Ok(bias.map(|bias| (bias, through))),
+            Err(error) => Err(Failure::other(format!("measuring the tester's own part of latencies: {error}"))),
+        }
     }
 
     /// Is the result to be quick rather than right?
@@ -177,6 +210,7 @@ impl Args {
         }
         let stop = Stop::on_signals()?;
         let (started, is_virtual, trial) = (SystemTime::now(), testbed.is_virtual(), settings.trial);
+        let bias = self.bias(testbed)?;
         let mut watch = Console { stop, progress: None, header: false };
         let mut runner = Runner::new(testbed, settings, &mut watch);
         let mut report = match method(&mut runner) {
@@ -190,6 +224,10 @@ impl Args {
             Err(error @ (TestbedError::Setup(_) | TestbedError::Unsupported(_))) => return Err(Failure::input(error)),
             Err(error @ TestbedError::System { .. }) => return Err(Failure::other(error)),
         };
+        if let Some((bias, through)) = bias {
+            report.set("tester's own part of latency", format!("{}, looped back through {through}; not taken off", bias.text()));
+            report.bias = Some(bias);
+        }
         if self.quick {
             report.notes.push("--quick: trials shorter than the standard asks for; NOT a result by the standard".to_owned());
         }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::runner::TrialRow;
+use crate::measure::LoopbackBias;
 use crate::output;
 
 /// A table for people and programs.
@@ -67,6 +68,9 @@ pub struct Report {
     pub notes: Vec<String>,
     /// All trials.
     pub trials: Vec<TrialRow>,
+    /// In real time: the tester's own part of every latency, from frames looped back past the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bias: Option<LoopbackBias>,
     /// What is drawn: see [`figures`](super::figures).
     #[serde(skip)]
     pub figures: Vec<output::Figure>,

@@ -1,4 +1,4 @@
-//! `--dut ports:SPEC@RATE+SPEC@RATE…`: whatever lies between ports of this machine, in real time.
+//! `--port SPEC@RATE --port SPEC@RATE…`, or in one word `--dut ports:SPEC@RATE+SPEC@RATE…`: whatever lies between ports of this machine, in real time.
 //!
 //! The specs are those of the switch's ports (`af_packet:eth1`, `af_xdp:eth2,queues=1` …), each with the rate of its line. All kinds that
 //! `port::open` opens will do, but capture files, which have no time of their own.
@@ -35,47 +35,54 @@ impl DutFactory for PortsFactory {
     }
 
     fn open(&self, rest: &str) -> Result<Box<dyn Testbed>, TestbedError> {
-        let setup = |text: String| TestbedError::Setup(text);
-        let mut specs = Vec::new();
-        for text in rest.split('+') {
-            let (spec, speed) =
-                text.rsplit_once('@').ok_or_else(|| setup(format!("`{text}`: expected SPEC@RATE, as af_packet:eth1@1G")))?;
-            let line_bps = rate(speed).ok_or_else(|| setup(format!("`{speed}`: expected a rate with a unit, as 1G or 100M")))?;
-            let spec = PortSpec::from_str(spec).map_err(|error| setup(error.to_string()))?;
-            if spec.kind == PortKind::Pcap {
-                return Err(setup(format!("`{spec}`: a capture file cannot be tested in real time")));
-            }
-            specs.push((spec, line_bps));
-        }
-        if !(2..=port::PORTS_MAX).contains(&specs.len()) {
-            return Err(setup(format!("expected 2 to {} ports, not {}", port::PORTS_MAX, specs.len())));
-        }
-        let mut claims: Vec<String> = specs.iter().flat_map(|(spec, _)| spec.claims()).collect();
-        claims.sort();
-        if let Some(twice) = claims.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(setup(format!("{} is named twice", twice[0])));
-        }
-        let buffers = (specs.len() as u32).saturating_mul(BUFFERS_PER_PORT);
-        let mempool =
-            Mempool::new(buffers, Hugepages::Auto).map_err(|source| TestbedError::System { what: "packet pool".to_owned(), source })?;
-        let mut ports = Vec::new();
-        for (spec, line_bps) in specs {
-            let name = spec.arg.clone();
-            let options = OpenOptions {
-                name: &name,
-                speed_bps: line_bps,
-                queue: QUEUE,
-                frame_len_max: FRAME_LEN_MAX,
-                mempool: &mempool,
-                // The tester floods what it is given: never the interface this machine is reached by.
-                force_default_route: false,
-            };
-            let port = open(&spec, &options).map_err(|error| setup(format!("port {name}: {error}")))?;
-            if port.device.link() == LinkState::Down {
-                return Err(setup(format!("port {name}: its link is down ({})", port.device.describe())));
-            }
-            ports.push((TestPort { name, line_bps }, port));
-        }
-        Ok(Box::new(RealtimeTestbed::new(ports, Wires::Own, &mempool, TscClock::new(), "ports of this machine", Box::new(()))))
+        open_ports(&rest.split('+').collect::<Vec<_>>())
     }
+}
+
+/// Whatever lies between these ports, each `SPEC@RATE`, in real time.
+///
+/// # Errors
+/// If one cannot be had, or there are too few: what was expected.
+pub fn open_ports(texts: &[&str]) -> Result<Box<dyn Testbed>, TestbedError> {
+    let setup = |text: String| TestbedError::Setup(text);
+    let mut specs = Vec::new();
+    for &text in texts {
+        let (spec, speed) = text.rsplit_once('@').ok_or_else(|| setup(format!("`{text}`: expected SPEC@RATE, as af_packet:eth1@1G")))?;
+        let line_bps = rate(speed).ok_or_else(|| setup(format!("`{speed}`: expected a rate with a unit, as 1G or 100M")))?;
+        let spec = PortSpec::from_str(spec).map_err(|error| setup(error.to_string()))?;
+        if spec.kind == PortKind::Pcap {
+            return Err(setup(format!("`{spec}`: a capture file cannot be tested in real time")));
+        }
+        specs.push((spec, line_bps));
+    }
+    if !(2..=port::PORTS_MAX).contains(&specs.len()) {
+        return Err(setup(format!("expected 2 to {} ports, not {}", port::PORTS_MAX, specs.len())));
+    }
+    let mut claims: Vec<String> = specs.iter().flat_map(|(spec, _)| spec.claims()).collect();
+    claims.sort();
+    if let Some(twice) = claims.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(setup(format!("{} is named twice", twice[0])));
+    }
+    let buffers = (specs.len() as u32).saturating_mul(BUFFERS_PER_PORT);
+    let mempool =
+        Mempool::new(buffers, Hugepages::Auto).map_err(|source| TestbedError::System { what: "packet pool".to_owned(), source })?;
+    let mut ports = Vec::new();
+    for (spec, line_bps) in specs {
+        let name = spec.arg.clone();
+        let options = OpenOptions {
+            name: &name,
+            speed_bps: line_bps,
+            queue: QUEUE,
+            frame_len_max: FRAME_LEN_MAX,
+            mempool: &mempool,
+            // The tester floods what it is given: never the interface this machine is reached by.
+            force_default_route: false,
+        };
+        let port = open(&spec, &options).map_err(|error| setup(format!("port {name}: {error}")))?;
+        if port.device.link() == LinkState::Down {
+            return Err(setup(format!("port {name}: its link is down ({})", port.device.describe())));
+        }
+        ports.push((TestPort { name, line_bps }, port));
+    }
+    Ok(Box::new(RealtimeTestbed::new(ports, Wires::Own, &mempool, TscClock::new(), "ports of this machine", Box::new(()))))
 }

@@ -7,17 +7,22 @@
 //! *Interfaces* have wires of their own: a frame has arrived when it is seen. Between *memory ports* the tester plays the wires
 //! ([`LinkRx`]): the device's transmit ring is the port's queue, and what its full receive ring refuses is the device's loss.
 //!
-//! Limits: a departure and an arrival are each known to within a turn of the loop, which is the tester's part of every latency. Nothing is told of gaps
+//! Limits: a departure and an arrival are each known to within a turn of the loop, which is the tester's part of every latency. How much that is,
+//! [`loopback_bias`] measures: as many ports as the device has, joined in pairs by cables past the device, played by the same loop. Nothing is told of gaps
 //! on the wire. PAUSE frames are obeyed where the port hands them over; cards obey and keep them.
 
+use hdrhistogram::Histogram;
+use port::backend::memory::{Cable, pair};
 use port::clock::TscClock;
 use port::wrap::link::LinkRx;
-use port::{Burst, Mempool, Nanos, PoolCache, Port, PortId, RxQueue, TxQueue};
+use port::{Burst, Hugepages, Mempool, Nanos, PoolCache, Port, PortId, RxQueue, TxQueue};
 
 use super::judge::Judge;
 use super::schedule::Sender;
+use crate::measure::{LoopbackBias, empty_histogram};
+use crate::method::{Pattern, Settings};
 use crate::stamp::Stamp;
-use crate::trial::{Invalid, TestPort, Testbed, TestbedError, Trial, TrialProgress, TrialResult};
+use crate::trial::{Amount, Invalid, TestPort, Testbed, TestbedError, Trial, TrialProgress, TrialResult};
 
 /// A frame later than this is not sent.
 pub const LATE_MAX: Nanos = Nanos(200_000);
@@ -27,6 +32,11 @@ const BURST: usize = 32;
 const WATCH_EVERY: Nanos = Nanos::from_millis(50);
 /// Time from the decision to begin to the first frame.
 const LEAD: Nanos = Nanos::from_millis(1);
+
+/// Load, size and time of the frames that measure the bias: a tenth of the line, so that the loop is neither idle nor late.
+const BIAS: (f64, usize, Nanos) = (0.1, 64, Nanos::from_millis(100));
+/// Buffers for each port of that measurement.
+const BIAS_BUFFERS: u32 = 2048;
 
 /// Who plays the wires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +192,42 @@ impl RealtimeTestbed {
     }
 }
 
+/// The part of the loop in every latency: memory ports with lines like these, joined in pairs by cables without a device, as many as there are
+/// (one more if they are odd).
+///
+/// # Errors
+/// As [`Testbed::run`].
+pub fn loopback_bias(ports: &[TestPort], clock: &TscClock) -> Result<Option<LoopbackBias>, TestbedError> {
+    let system = |source| TestbedError::System { what: "packet pool".to_owned(), source };
+    let pool = Mempool::new(BIAS_BUFFERS.saturating_mul(ports.len().max(2) as u32), Hugepages::Auto).map_err(system)?;
+    let mut looped = Vec::new();
+    for two in ports.chunks(2) {
+        let (one, other, _) = pair(Cable { queues: 1, forth: 512, back: 512 });
+        looped.push((two[0].clone(), one));
+        looped.push((two[two.len() - 1].clone(), other));
+    }
+    bias_of(&mut RealtimeTestbed::new(looped, Wires::Own, &pool, clock.clone(), "cables", Box::new(())))
+}
+
+/// The latencies between ports 1 and 2, 3 and 4 … of a testbed that are joined by cables.
+///
+/// # Errors
+/// As [`Testbed::run`].
+pub fn bias_of(cables: &mut dyn Testbed) -> Result<Option<LoopbackBias>, TestbedError> {
+    let lines = cables.ports().to_vec();
+    let (load, size, span) = BIAS;
+    let settings = Settings { learning: false, wait: Nanos::from_millis(20), rest: Nanos::ZERO, ..Settings::default() };
+    let trial = Pattern::pairs(lines.len(), true).trial(&lines, size, load, Amount::Span(span), &settings);
+    let result = cables.run(&trial, &mut |_| true)?;
+    let mut all: Histogram<u64> = empty_histogram();
+    for latencies in &result.latency {
+        for recorded in latencies.iter_recorded() {
+            all.saturating_record_n(recorded.value_iterated_to(), recorded.count_at_value());
+        }
+    }
+    Ok(LoopbackBias::of(&all))
+}
+
 impl Testbed for RealtimeTestbed {
     fn ports(&self) -> &[TestPort] {
         &self.ports
@@ -197,6 +243,10 @@ impl Testbed for RealtimeTestbed {
 
     fn pads(&self) -> bool {
         self.wires == Wires::Own
+    }
+
+    fn loopback_bias(&mut self) -> Result<Option<LoopbackBias>, TestbedError> {
+        loopback_bias(&self.ports, &self.clock)
     }
 
     fn run(&mut self, trial: &Trial, watch: &mut dyn FnMut(TrialProgress) -> bool) -> Result<TrialResult, TestbedError> {
@@ -262,10 +312,6 @@ impl Testbed for RealtimeTestbed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::method::{Pattern, Settings};
-    use crate::trial::Amount;
-    use port::Hugepages;
-    use port::backend::memory::{Cable, pair};
 
     /// A cable between two ports loses nothing, however busy the machine is: what was not sent in time makes the trial invalid, and
     /// everything else arrives, each frame once.
@@ -288,6 +334,16 @@ mod tests {
         assert_eq!(result.ports.iter().map(|port| port.corrupted + port.stray + port.unmarked).sum::<u64>(), 0);
         // Preamble, frame and FCS take 10.88 µs at 100 Mb/s: nothing arrives sooner.
         assert!(result.latency[0].is_empty() || result.latency[0].min() >= 10_870, "{}", result.latency[0].min());
+    }
+
+    /// Three ports are measured as two pairs; every frame comes back, in some time.
+    #[test]
+    fn the_bias_is_that_of_frames_looped_back() {
+        let lines = ["a", "b", "c"].map(|name| TestPort { name: name.to_owned(), line_bps: 10_000_000 });
+        let bias = loopback_bias(&lines, &TscClock::new()).unwrap().unwrap();
+        // 14,880 frames a second at 10 Mb/s, a tenth of that for 0.1 s, four ports; on a busy machine some are missed.
+        assert!((1..=4 * 149).contains(&bias.frames), "{bias:?}");
+        assert!(bias.min_ns <= bias.p50_ns && bias.p50_ns <= bias.p999_ns && bias.p999_ns <= bias.max_ns, "{bias:?}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::method::figures::size_bar;
 use crate::method::report::{count, percent};
 use crate::method::rfc2544::throughput;
 use crate::method::{Pattern, Report, Runner, Table};
-use crate::trial::{Amount, TestbedError, TrialResult};
+use crate::trial::{Amount, TestbedError, TrialResult, frames_per_second};
 
 /// What a pattern came to at one frame size.
 #[derive(Clone, Debug, Serialize)]
@@ -24,6 +24,8 @@ pub struct Forwarding {
     pub throughput_load: f64,
     /// The same in frames a second, all ports.
     pub throughput_fps: f64,
+    /// Frames a second that the lines of all senders carry.
+    pub line_fps: f64,
     /// Frames a second offered at MOL, all ports.
     pub mol_offered_fps: f64,
     /// Forwarding rate at MOL, frames a second, all ports.
@@ -66,11 +68,14 @@ pub fn at_mol(runner: &mut Runner<'_>, pattern: &Pattern, size: usize) -> Result
     }
     let shares: Vec<f64> =
         by_source.iter().zip(&expected).filter(|&(_, &expected)| expected > 0).map(|(&got, &due)| got as f64 / due as f64).collect();
+    let senders = trial.ports.iter().zip(&ports).filter(|(port, _)| port.phases.iter().any(|phase| !phase.frames.is_empty()));
+    let line_fps: f64 = senders.map(|(_, line)| frames_per_second(line.line_bps, size)).sum();
     let forwarding = Forwarding {
         pattern: pattern.name,
         size,
         throughput_load: 0.0,
         throughput_fps: 0.0,
+        line_fps,
         mol_offered_fps: result.offered_fps(),
         frmol_fps: result.forwarding_rate_fps(),
         expected: total.expected,
@@ -97,8 +102,10 @@ pub fn run(runner: &mut Runner<'_>, patterns: &[Pattern], test: &str, section: &
                 ">frame size (bytes)",
                 ">throughput (frames/s)",
                 ">% of max",
+                ">% of line",
                 ">offered at MOL (frames/s)",
                 ">FRMOL (frames/s)",
+                ">FRMOL (% of line)",
                 ">frame loss at MOL (%)",
                 ">flood count",
                 ">fairness index",
@@ -109,12 +116,15 @@ pub fn run(runner: &mut Runner<'_>, patterns: &[Pattern], test: &str, section: &
             let found = throughput::find(runner, pattern, size)?;
             let (_, forwarding) = at_mol(runner, pattern, size)?;
             let row = Forwarding { throughput_load: found.load, throughput_fps: found.fps, ..forwarding };
+            let of_line = |fps: f64| percent(fps / row.line_fps.max(1.0));
             table.row([
                 size.to_string(),
                 count(row.throughput_fps),
                 percent(row.throughput_load),
+                of_line(row.throughput_fps),
                 count(row.mol_offered_fps),
                 count(row.frmol_fps),
+                of_line(row.frmol_fps),
                 percent(row.loss_ratio),
                 count(row.flooded as f64),
                 format!("{:.6}", row.fairness),
