@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Run(args) => cli::run::run(&args),
         Command::Check(args) => cli::check::check(&args),
+        Command::Doctor(args) => cli::doctor::doctor(&args),
         Command::Replay(args) => cli::replay::replay(args),
         Command::Explain(args) => cli::explain::explain(args),
         Command::Show(args) => cli::show::show(&args),

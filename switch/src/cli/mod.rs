@@ -10,6 +10,7 @@ pub mod blades;
 mod bus;
 pub mod check;
 pub mod client;
+pub mod doctor;
 pub mod explain;
 pub mod lab;
 pub mod log;
@@ -47,6 +48,8 @@ pub enum Command {
     Run(run::Args),
     /// Say whether a configuration is right
     Check(check::Args),
+    /// Look at this machine: what there is, what stands in the way of a switch, and the commands that change it
+    Doctor(doctor::Args),
     /// Send captures through the switch on a virtual clock, and keep or compare what comes out
     Replay(replay::Args),
     /// Tell the way of one frame through the switch, phase by phase
