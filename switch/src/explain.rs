@@ -211,6 +211,7 @@ struct Look {
     fdb: Vec<Record>,
     neighbors: Vec<show::Neighbor>,
     counters: Vec<dataplane::PortCounters>,
+    rules: Vec<show::SteerRule>,
     control: control::plane::ControlCounters,
     next_event: Option<Nanos>,
 }
@@ -354,6 +355,7 @@ impl Bench {
             fdb,
             neighbors: show::neighbors(control).neighbors,
             counters: (0..self.config.ports.len()).map(|index| control.port_counters(PortId(index as u8))).collect(),
+            rules: show::steer(control).rules,
             control: control.counters(),
             next_event: self.switch.next_event(),
         }

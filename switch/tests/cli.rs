@@ -149,7 +149,7 @@ fn every_show_of_a_running_switch() {
     assert_eq!(run.show_json("fdb")["entries"][0]["kind"], "blackhole");
     let phases = run.show_json("workers")["workers"][0]["phases"].clone();
     let names: Vec<&str> = phases.as_array().unwrap().iter().map(|phase| phase["phase"].as_str().unwrap()).collect();
-    assert_eq!(names, ["receive", "parse", "admit", "address", "learn", "resolve", "rewrite", "transmit", "send"]);
+    assert_eq!(names, ["receive", "parse", "admit", "address", "learn", "steer", "resolve", "rewrite", "transmit", "send"]);
 
     // What is shown is a configuration that can be loaded.
     let shown = write(&dir, "shown.toml", run.show("config"));
@@ -415,4 +415,47 @@ fn a_reader_that_has_gone_away_is_no_error() {
         let output = child.wait_with_output().unwrap();
         assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""), "{args:?}");
     }
+}
+
+#[test]
+fn functions_are_changed_while_the_switch_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::start(&dir, MEMORY);
+    let socket = ["--socket", &run.socket];
+    assert_eq!(run.show("functions"), "no [[function]] is configured: nothing is steered\n");
+    assert_eq!(run.show("steer"), "no [[steer]] rule is configured: nothing is steered\n");
+
+    let rules = "[[function]]\nname = \"web\"\nblades = [\"blade1\", \"blade2\"]\n[[steer]]\nname = \"http\"\nfunction = \"web\"\nprotocol = \"tcp\"\ndst_port = [80, \"8000-8080\"]\n";
+    let shown = text(&[&["steer", &write(&dir, "rules.toml", rules)][..], &socket].concat());
+    assert!(shown.contains("web       blade1  up          1"), "{shown}");
+    let shown = run.show("steer");
+    assert!(shown.contains("http  uplink1  dst_port 80|8000-8080, protocol tcp  web"), "{shown}");
+    text(&[&["drain", "web", "blade2"][..], &socket].concat());
+    let blades = run.show_json("functions")["functions"][0]["blades"].clone();
+    assert_eq!((&blades[0]["part"], &blades[1]["part"], &blades[1]["state"]), (&1.0.into(), &0.0.into(), &"drain".into()));
+    text(&[&["drain", "web", "blade2", "--undo"][..], &socket].concat());
+    text(&[&["drain", "web", "blade1", "--weight", "3"][..], &socket].concat());
+    let config = write(&dir, "now.toml", run.show("config"));
+    assert!(text(&["check", &config]).starts_with("ok: "));
+    assert!(run.show("config").contains("[function.weights]\nblade1 = 3\n"), "{}", run.show("config"));
+    let (_, metrics) = run.http("GET /metrics", "");
+    for series in
+        ["bladeswitch_steer_frames_total{rule=\"http\",function=\"web\"} 0", "bladeswitch_function_up{function=\"web\",blade=\"blade2\"} 1"]
+    {
+        assert!(metrics.contains(&format!("\n{series}\n")), "{series} is missing");
+    }
+
+    // What is wrong is said, all of it, and changes nothing.
+    let wrong = write(&dir, "wrong.toml", "[[steer]]\nfunction = \"web\"\nprotocol = \"tpc\"\n[[blade]]\nslot = 7\n");
+    let output = bladeswitch(&[&["steer", &wrong][..], &socket].concat());
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.starts_with("error: rules:2:12: steer.function = \"web\": no [[function]] has this name"), "{said}");
+    assert!(said.contains("rules:3:12: steer.protocol = \"tpc\": expected") && said.contains("rules:4:3: unknown key `blade`"), "{said}");
+    assert!(run.show("steer").contains("http"));
+    assert!(
+        refused(1, &[&["drain", "mail", "blade1"][..], &socket].concat()).contains("no function is called `mail`: expected one of web")
+    );
+    assert!(refused(1, &[&["drain", "web", "uplink1"][..], &socket].concat()).contains("uplink1 is no blade of web"));
+    assert!(refused(2, &[&["steer", "none.toml"][..], &socket].concat()).contains("none.toml: "));
 }

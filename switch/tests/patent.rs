@@ -4,6 +4,8 @@
 mod blades;
 #[path = "patent/bus.rs"]
 mod bus;
+#[path = "patent/steering.rs"]
+mod steering;
 
 use blades::*;
 use port::{Nanos, PortId};

@@ -17,6 +17,7 @@ pub mod log;
 pub mod replay;
 pub mod run;
 pub mod show;
+pub mod steering;
 pub mod table;
 
 use std::fmt::Display;
@@ -58,6 +59,10 @@ pub enum Command {
     Show(show::Args),
     /// Make a running switch forget learned addresses
     Flush(show::FlushArgs),
+    /// Give a running switch other functions and rules
+    Steer(steering::SteerArgs),
+    /// Have a blade take no new flows of a function, or another part of them
+    Drain(steering::DrainArgs),
     /// A chassis of network namespaces on this machine, with the switch running on it
     Lab(lab::Args),
     /// Run the agent on a blade until SIGINT or SIGTERM

@@ -10,7 +10,7 @@ use control::show;
 use serde::de::DeserializeOwned;
 
 use super::table::{age, count, or_dash, table, tenths};
-use super::{Done, Failure, bus, client, print};
+use super::{Done, Failure, bus, client, print, steering};
 
 /// Where `show` looks unless it is told.
 pub(super) const DEFAULT_SOCKET: &str = "/run/bladeswitch.sock";
@@ -46,6 +46,10 @@ pub enum What {
     Vlans,
     /// Backplanes and their buses: the slot table and its use
     Bus,
+    /// Functions and their blades: who takes which part of the flows
+    Functions,
+    /// The rules that steer frames to functions
+    Steer,
     /// Frames that went nowhere, by reason and port
     Drops,
     /// Where every frame is accounted for
@@ -81,6 +85,8 @@ pub fn show(args: &Args) -> Done {
         (What::Identities, _) => "/v1/identities",
         (What::Vlans, _) => "/v1/vlans",
         (What::Bus, _) => "/v1/bus",
+        (What::Functions, _) => "/v1/functions",
+        (What::Steer, _) => "/v1/steer",
         (What::Drops, _) => "/v1/drops",
         (What::Ledger, _) => "/v1/ledger",
         (What::Workers, _) => "/v1/workers",
@@ -95,6 +101,8 @@ pub fn show(args: &Args) -> Done {
         What::Identities => identities(&read(&answer)?),
         What::Vlans => vlans(&read(&answer)?),
         What::Bus => bus::text(&read(&answer)?),
+        What::Functions => steering::functions(&read(&answer)?),
+        What::Steer => steering::rules(&read(&answer)?),
         What::Drops => drops(&read(&answer)?),
         What::Ledger => ledger(&read(&answer)?),
         What::Workers => workers(&read(&answer)?),

@@ -33,15 +33,19 @@ impl Story<'_> {
     pub fn steps(&self) -> Vec<Step> {
         let mut steps = vec![self.step(Phase::Receive, vec![format!("{} bytes from {}", self.frame.len(), self.name(self.port))])];
         type Tell<'s> = fn(&Story<'s>, &Found) -> Vec<String>;
-        let told: [(Phase, Tell<'_>); 5] = [
+        let told: [(Phase, Tell<'_>); 6] = [
             (Phase::Parse, Story::parse),
             (Phase::Admit, Story::admit),
             (Phase::Learn, Story::learn),
+            (Phase::Steer, Story::steer),
             (Phase::Resolve, Story::resolve),
             (Phase::Rewrite, Story::rewrite),
         ];
         for (phase, tell) in told {
             let Some(found) = self.trace.of(phase) else { continue };
+            if phase == Phase::Resolve && self.is_steered() {
+                continue; // It has its verdict: nothing is left to be resolved.
+            }
             steps.push(self.step(phase, tell(self, found)));
             if let Some(Verdict::Drop(_) | Verdict::Punt(_)) = found.verdict {
                 return steps;
@@ -154,6 +158,27 @@ impl Story<'_> {
             (_, Some(after)) => format!("{src} stays behind {}: {here} has as many addresses as it may have", self.name(after.port)),
             (_, None) => format!("{src} is not learned: a limit is reached"),
         }]
+    }
+
+    /// A rule has decided where it goes.
+    fn is_steered(&self) -> bool {
+        let admitted = |phase| self.trace.of(phase).is_some_and(|found| found.is_admitted);
+        admitted(Phase::Learn) && self.trace.of(Phase::Steer).is_some_and(|found| !found.is_admitted)
+    }
+
+    fn steer(&self, found: &Found) -> Vec<String> {
+        let counted = self.after.rules.iter().filter(|rule| {
+            self.before.rules.iter().find(|before| before.rule == rule.rule).is_none_or(|before| before.frames < rule.frames)
+        });
+        let mut lines: Vec<String> = counted.map(|rule| format!("rule {}: it is for the function {}", rule.rule, rule.function)).collect();
+        match found.verdict {
+            _ if !self.is_steered() && lines.is_empty() => lines.push("no rule is about it".to_owned()),
+            _ if !self.is_steered() => lines.push("no blade can take it: it goes on (otherwise = \"pass\")".to_owned()),
+            Some(Verdict::Forward(port)) => lines.push(format!("{} takes it", self.name(port))),
+            Some(Verdict::Drop(reason)) => lines.push(why(reason)),
+            Some(Verdict::Flood | Verdict::Punt(_)) | None => {}
+        }
+        lines
     }
 
     fn resolve(&self, found: &Found) -> Vec<String> {

@@ -32,8 +32,10 @@ use crate::plane::Control;
 use crate::{metrics, show};
 
 mod blades;
+mod steering;
 
 pub use blades::Request as CommandRequest;
+pub use steering::Request as BladeRequest;
 
 /// The longest request body, in bytes.
 pub const BODY_LEN_MAX: usize = 64 << 10;
@@ -44,7 +46,7 @@ const FDB_POLL: Duration = Duration::from_millis(1);
 /// How long open requests have when the server ends.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// What there is.
-const PATHS: [&str; 15] = [
+const PATHS: [&str; 19] = [
     "GET /v1/ports",
     "GET /v1/fdb",
     "POST /v1/fdb/flush",
@@ -55,6 +57,10 @@ const PATHS: [&str; 15] = [
     "GET /v1/blades/command/{transaction}",
     "GET /v1/vlans",
     "GET /v1/bus",
+    "GET /v1/functions",
+    "POST /v1/functions/blade",
+    "GET /v1/steer",
+    "POST /v1/steer",
     "GET /v1/drops",
     "GET /v1/ledger",
     "GET /v1/workers",
@@ -221,6 +227,9 @@ fn router(control: Arc<Mutex<Control>>) -> Router {
         .route("/v1/blades/command/{transaction}", get(blades::progress))
         .route("/v1/vlans", get(|State(api): State<Api>| async move { Json(show::vlans(&api.control())) }))
         .route("/v1/bus", get(|State(api): State<Api>| async move { Json(show::buses(&api.control())) }))
+        .route("/v1/functions", get(|State(api): State<Api>| async move { Json(show::functions(&api.control())) }))
+        .route("/v1/functions/blade", post(steering::blade))
+        .route("/v1/steer", get(|State(api): State<Api>| async move { Json(show::steer(&api.control())) }).post(steering::replace))
         .route("/v1/drops", get(|State(api): State<Api>| async move { Json(show::drops(&api.control())) }))
         .route("/v1/ledger", get(|State(api): State<Api>| async move { Json(show::ledger(&api.control())) }))
         .route("/v1/workers", get(|State(api): State<Api>| async move { Json(show::workers(&api.control())) }))

@@ -15,6 +15,7 @@ pub mod plane;
 pub mod rate;
 pub mod seal;
 pub mod show;
+pub mod steering;
 pub mod tables;
 
 pub use plane::Control;

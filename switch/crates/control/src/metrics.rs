@@ -18,6 +18,7 @@ use prometheus_client::registry::Registry;
 
 use crate::plane::{Control, ControlCounters};
 use crate::show;
+use crate::steering::BladeState;
 
 /// The content type of [`encode`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -30,6 +31,8 @@ pub struct Scrape {
     control: ControlCounters,
     held: u64,
     buses: Vec<show::Backplane>,
+    rules: Vec<show::SteerRule>,
+    functions: Vec<show::Function>,
     neighbors: usize,
     pool_buffers: u32,
     pool_taken: u32,
@@ -59,6 +62,8 @@ impl Scrape {
             control: control.counters(),
             held,
             buses: show::buses(control).backplanes,
+            rules: show::steer(control).rules,
+            functions: show::functions(control).functions,
             neighbors: control.neighbors().len(),
             pool_buffers: control.mempool().buffers(),
             pool_taken: control.mempool().in_use(),
@@ -84,6 +89,7 @@ impl Collector for Scrape {
         self.encode_ports(&mut out)?;
         self.encode_workers(&mut out)?;
         self.encode_buses(&mut out)?;
+        self.encode_steering(&mut out)?;
         self.encode_control(&mut out)
     }
 }
@@ -149,6 +155,25 @@ const SLOT_COUNTERS: [SlotCounter; 4] = [
     ("bladeswitch_bus_slot_frames", "Frames in a timeslot", |slot| slot.frames),
     ("bladeswitch_bus_slot_bytes", "Bytes of the bus in a timeslot", |slot| slot.bytes),
     ("bladeswitch_bus_slot_lent", "Frames in a timeslot of a station it was lent to", |slot| slot.lent),
+];
+
+/// A counter of a steering rule.
+type RuleCounter = (&'static str, &'static str, fn(&show::SteerRule) -> u64);
+
+const RULE_COUNTERS: [RuleCounter; 3] = [
+    ("bladeswitch_steer_frames", "Frames a steering rule decided about", |rule| rule.frames),
+    ("bladeswitch_steer_bytes", "Bytes of these, without FCS", |rule| rule.bytes),
+    ("bladeswitch_steer_without_blade", "Of these frames, those that no blade could take", |rule| rule.without_blade),
+];
+
+/// A counter of a blade of a function.
+type BladeCounter = (&'static str, &'static str, fn(&show::FunctionBlade) -> u64);
+
+const BLADE_COUNTERS: [BladeCounter; 4] = [
+    ("bladeswitch_function_frames", "Frames steered to a blade of a function", |blade| blade.frames),
+    ("bladeswitch_function_bytes", "Bytes of these, without FCS", |blade| blade.bytes),
+    ("bladeswitch_function_flows", "Flows that began at a blade of a function", |blade| blade.flows),
+    ("bladeswitch_function_moved", "Of these, flows whose blade was lost", |blade| blade.moved),
 ];
 
 fn station_labels(bus: &show::Backplane, station: &show::Station) -> Labels {
@@ -222,6 +247,23 @@ impl Scrape {
             out.counters(name, help, self.buses.iter().flat_map(|bus| bus.slots.iter().map(move |slot| (labels(bus, slot), get(slot)))))?;
         }
         Ok(())
+    }
+
+    fn encode_steering(&self, out: &mut Families<'_>) -> fmt::Result {
+        let label = |rule: &show::SteerRule| vec![("rule", rule.rule.clone()), ("function", rule.function.clone())];
+        for (name, help, get) in RULE_COUNTERS {
+            out.counters(name, help, self.rules.iter().map(|rule| (label(rule), get(rule))))?;
+        }
+        let blades = || self.functions.iter().flat_map(|function| function.blades.iter().map(move |blade| (function, blade)));
+        let label = |function: &show::Function, blade: &show::FunctionBlade| {
+            vec![("function", function.function.clone()), ("blade", blade.blade.clone())]
+        };
+        for (name, help, get) in BLADE_COUNTERS {
+            out.counters(name, help, blades().map(|(function, blade)| (label(function, blade), get(blade))))?;
+        }
+        let up = |blade: &show::FunctionBlade| u64::from(blade.state == BladeState::Up);
+        let help = "1 if a blade takes new flows of a function";
+        out.gauges("bladeswitch_function_up", help, blades().map(|(function, blade)| (label(function, blade), up(blade))))
     }
 
     fn encode_control(&self, out: &mut Families<'_>) -> fmt::Result {

@@ -58,6 +58,13 @@ impl NeighborTable {
         self.entries.insert((vid, ip), Neighbor { mac, port, seen: None, router: false, leased: false });
     }
 
+    /// Takes back what [`set`](Self::set) has set, if `ip` is still at `mac`.
+    pub fn unset(&mut self, vid: Vid, ip: IpAddr, mac: MacAddr) {
+        if self.entries.get(&(vid, ip)).is_some_and(|entry| entry.seen.is_none() && entry.mac == mac) {
+            self.entries.remove(&(vid, ip));
+        }
+    }
+
     /// `ip` was heard to be at `mac`, behind `port`.
     pub fn hear(&mut self, vid: Vid, ip: IpAddr, mac: MacAddr, port: PortId, router: bool, now: Nanos) -> Heard {
         let full = self.entries.len() >= self.limit;

@@ -30,9 +30,11 @@ use crate::config::{Config, FdbTarget, Role};
 use crate::identity::Identities;
 use crate::neighbor::{Heard, NeighborTable};
 use crate::rate::RateLimit;
+use crate::steering::Functions;
 use crate::tables;
 
 mod blades;
+mod steering;
 
 /// After a change of identities: how long to wait for further ones before they are advertised.
 const ADVERTISE_DELAY: Nanos = Nanos::from_millis(10);
@@ -103,6 +105,7 @@ pub struct Control {
     neighbors: NeighborTable,
     identities: Identities,
     agents: Agents,
+    functions: Functions,
     advertise_at: Option<Nanos>,
     notice_limit: RateLimit,
     move_limit: RateLimit,
@@ -120,7 +123,9 @@ impl Control {
     /// The tables to begin with: the workers are built around a reader of them.
     pub fn first_tables(config: &Config, devices_up: &[LinkState]) -> Publisher<Tables> {
         let neighbors = static_neighbors(config);
-        Publisher::new(tables::build(config, devices_up, neighbors.publish()))
+        let mut tables = tables::build(config, devices_up, neighbors.publish());
+        tables.steering = Functions::new(Vec::new()).build(config, devices_up, None);
+        Publisher::new(tables)
     }
 
     /// Control over `workers`, which read `tables`.
@@ -135,12 +140,17 @@ impl Control {
         buses.sort_by_key(|(index, _)| *index);
         let neighbors = static_neighbors(&config);
         let identities = Identities::from_config(&config);
+        let links: Vec<LinkState> = devices.iter().map(|device| device.link()).collect();
+        let mut functions = Functions::new(workers.iter().map(|worker| Arc::clone(&worker.steering)).collect());
+        // The same as in the first tables: who has which number depends on the configuration alone.
+        functions.build(&config, &links, None);
         let mut control = Control {
             notice_limit: RateLimit::new(config.lanes.notices_per_s),
             move_limit: RateLimit::new(config.fdb.move_events_per_s),
             buses: buses.into_iter().map(|(_, bus)| bus).collect(),
             phases: workers.iter().map(|_| Arc::new(PublishedPhases::new())).collect(),
-            links: devices.iter().map(|device| device.link()).collect(),
+            links,
+            functions,
             pool: mempool.cache(),
             agents: Agents::new(config.agents.clone(), config.switch.mac),
             advertise_at: (config.identity.advertise && !identities.is_empty()).then_some(Nanos::ZERO),
@@ -231,7 +241,8 @@ impl Control {
     fn publish(&mut self) {
         self.stale = false;
         self.counters.published += 1;
-        let tables = tables::build(&self.config, &self.links, self.neighbors.publish());
+        let mut tables = tables::build(&self.config, &self.links, self.neighbors.publish());
+        tables.steering = self.functions.build(&self.config, &self.links, Some(&self.agents));
         self.tables.publish(tables);
     }
 
@@ -402,6 +413,8 @@ impl Control {
     }
 
     fn identities_changed(&mut self) {
+        // A blade that has come, fallen silent or says something else may have, lose or get a function.
+        self.stale |= !self.config.functions.is_empty();
         let changed = self.identities.update(&self.config, &self.agents, &self.neighbors);
         if changed && self.config.identity.advertise && self.advertise_at.is_none() {
             self.advertise_at = Some(self.now + ADVERTISE_DELAY);
@@ -595,6 +608,9 @@ fn static_neighbors(config: &Config) -> NeighborTable {
     let mut table = NeighborTable::new(config.identity.limit, Nanos::from_millis(config.identity.ageing_ms));
     for neighbor in &config.neighbors {
         table.set(neighbor.vid, neighbor.ip, neighbor.mac, None);
+    }
+    for (vid, ip) in steering::addresses(&config.functions) {
+        table.set(vid, ip, config.switch.mac, None);
     }
     for (index, port) in config.ports.iter().enumerate() {
         if let (Role::Blade { macs, ips, .. }, Some(vid)) = (&port.role, port.vlan.untagged())

@@ -25,9 +25,11 @@ use crate::tables;
 mod blades;
 mod bus;
 mod drops;
+mod steering;
 pub use blades::{Blade, BladeProgress, Blades, CommandShown, blades, command};
 pub use bus::{Backplane, Buses, Slot, Station, buses};
 pub use drops::{Drops, PortDrop, ReasonDrop, drops, meaning};
+pub use steering::{Function, FunctionBlade, Functions, Steer, SteerRule, functions, steer};
 
 /// Reads of the ledger before one is taken that is not confirmed by the next.
 const LEDGER_READS_MAX: usize = 16;

@@ -57,6 +57,7 @@ pub fn build(config: &Config, links: &[LinkState], neighbors: Neighbors) -> Tabl
         vlans,
         vlan_index,
         neighbors,
+        steering: None,
         lanes: Lanes {
             message: config.lanes.message,
             ip: config.lanes.ip,

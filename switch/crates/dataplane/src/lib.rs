@@ -20,6 +20,7 @@ pub mod neighbor;
 pub mod pipeline;
 pub mod resolve;
 pub mod rewrite;
+pub mod steer;
 pub mod tables;
 pub mod transmit;
 pub mod verdict;

@@ -8,12 +8,12 @@
 //! 3. **address**: whom is a message or packet to the switch itself for (final destination, neighbor table)? and the lines of the FDB that
 //!    the next two will read are asked for;
 //! 4. **learn**: the source into the FDB, written rarely; a frame that was refused teaches nothing;
-//! 5. **resolve**: by group address, or by MAC (FDB);
-//! 6. **rewrite**: initial ← final destination; tags as the egress port wants them;
-//! 7. **transmit**: into the ports' bursts; what a queue refuses later is `tx-full`.
+//! 5. **steer**: to the blade whose function the frame is for. Without rules it is not called;
+//! 6. **resolve**: what is left, by group address, or by MAC (FDB);
+//! 7. **rewrite**: initial ← final destination; tags as the egress port wants them;
+//! 8. **transmit**: into the ports' bursts; what a queue refuses later is `tx-full`.
 //!
-//! Nothing here allocates, locks, logs, asks the time or calls the kernel. The steering of functions will stand between
-//! resolve and rewrite.
+//! Nothing here allocates, locks, logs, asks the time or calls the kernel.
 
 use arrayvec::ArrayVec;
 use port::{BURST_MAX, Burst, Nanos, PoolCache, PortId};
@@ -27,6 +27,7 @@ use crate::fdb::{Fdb, Key, Place};
 use crate::learn::{self, Updates};
 use crate::resolve;
 use crate::rewrite;
+use crate::steer::{self, Steerer};
 use crate::tables::Tables;
 use crate::transmit::{self, Output, ToControl};
 use crate::verdict::{PuntReason, Verdict};
@@ -45,6 +46,8 @@ pub enum Phase {
     Address,
     /// The source into the FDB.
     Learn,
+    /// Which blade has the function it is for? (Only with rules.)
+    Steer,
     /// Where to?
     Resolve,
     /// Addresses and tags.
@@ -57,12 +60,13 @@ pub enum Phase {
 
 impl Phase {
     /// All of them, in order.
-    pub const ALL: [Phase; 9] = [
+    pub const ALL: [Phase; 10] = [
         Phase::Receive,
         Phase::Parse,
         Phase::Admit,
         Phase::Address,
         Phase::Learn,
+        Phase::Steer,
         Phase::Resolve,
         Phase::Rewrite,
         Phase::Transmit,
@@ -77,6 +81,7 @@ impl Phase {
             Phase::Admit => "admit",
             Phase::Address => "address",
             Phase::Learn => "learn",
+            Phase::Steer => "steer",
             Phase::Resolve => "resolve",
             Phase::Rewrite => "rewrite",
             Phase::Transmit => "transmit",
@@ -152,7 +157,7 @@ pub struct Note {
     pub places: (Place, Place),
     /// Admit: the VLAN and the state of the tag.
     pub admitted: Admitted,
-    /// Parse, admit, resolve: what becomes of it.
+    /// Parse, admit, steer, resolve: what becomes of it.
     pub verdict: Option<Verdict>,
 }
 
@@ -169,9 +174,9 @@ pub struct Notes {
     pub plain: u64,
     /// Address: those among them that were to the switch and are for that station.
     pub addressed: u64,
-    /// Resolve: packets whose destination address is to be overwritten with `headers.dst`.
+    /// Steer, resolve: packets whose destination address is to be overwritten with `headers.dst`.
     pub readdressed: u64,
-    /// Resolve: packets that leave by one port, with another tag than they came with.
+    /// Steer, resolve: packets that leave by one port, with another tag than they came with.
     pub retagged: u64,
     /// Resolve: packets that control gets a copy of.
     pub control_copies: ArrayVec<(u8, PuntReason), BURST_MAX>,
@@ -227,6 +232,8 @@ pub struct Context<'a> {
     pub control: &'a mut ToControl,
     /// By port id.
     pub counters: &'a mut [PortCounters],
+    /// What steering remembers and counts.
+    pub steerer: &'a mut Steerer,
     /// What was learned in this burst and other workers should know.
     pub updates: &'a mut Updates,
     /// Time of this turn.
@@ -242,6 +249,7 @@ pub fn process<O: Observer>(burst: &mut Burst, ingress: PortId, notes: &mut Note
     let counters = &mut context.counters[ingress.index()];
     counters.rx += count as u64;
     counters.rx_bytes += burst.iter().map(|packet| packet.len() as u64).sum::<u64>();
+    notes.readdressed = 0;
     notes.retagged = 0;
 
     admit::parse(burst, context.pool, notes);
@@ -255,6 +263,11 @@ pub fn process<O: Observer>(burst: &mut Burst, ingress: PortId, notes: &mut Note
 
     learn::learn(ingress, notes, context);
     observer.end(Phase::Learn, count, notes);
+
+    if let Some(steering) = &context.tables.steering {
+        steer::steer(burst, ingress, steering, notes, context);
+        observer.end(Phase::Steer, count, notes);
+    }
 
     resolve::resolve(burst, ingress, notes, context);
     observer.end(Phase::Resolve, count, notes);

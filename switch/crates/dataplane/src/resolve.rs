@@ -29,7 +29,7 @@ use crate::verdict::{DropReason, PuntReason, Verdict};
 pub fn resolve(burst: &Burst, ingress: PortId, notes: &mut Notes, context: &mut Context<'_>) {
     let plain = notes.plain & notes.admitted_mask;
     let known = resolve_known(plain, ingress, notes, context);
-    notes.readdressed = known & notes.addressed;
+    notes.readdressed |= known & notes.addressed;
     let unknown = plain & !known;
     if unknown != 0 {
         resolve_unknown(unknown, ingress, notes, context);
@@ -124,7 +124,7 @@ impl<'a> Lookup<'a> {
 
 /// Notes whether a packet that leaves by one port needs another tag.
 #[inline(always)]
-fn note_tag(i: usize, vlan: &VlanTable, notes: &mut Notes) {
+pub(crate) fn note_tag(i: usize, vlan: &VlanTable, notes: &mut Notes) {
     if let Some(Verdict::Forward(port)) = notes.packets[i].verdict {
         let tagged = vlan.egress[port.index()] == Egress::Tagged;
         let tag = notes.packets[i].admitted.tag;

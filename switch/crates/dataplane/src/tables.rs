@@ -12,6 +12,7 @@ use wire::message::MessageType;
 use wire::{MacAddr, Vid};
 
 use crate::neighbor::Neighbors;
+use crate::steer::Steering;
 
 /// Index of a VLAN in [`Tables::vlans`].
 pub type VlanIndex = u16;
@@ -135,6 +136,8 @@ pub struct Tables {
     pub neighbors: Neighbors,
     /// What is switched on.
     pub lanes: Lanes,
+    /// Rules that steer frames to functions; `None`: there are none.
+    pub steering: Option<Arc<Steering>>,
 }
 
 /// Membership of one port in one VLAN, as control knows it.

@@ -94,6 +94,8 @@ reasons! {
         NeighborUnknown = "neighbor-unknown",
         /// To the switch's own address, but nothing the switch does.
         NotForUs = "not-for-us",
+        /// A rule steers it to a function, and no blade of that can take it.
+        NoBlade = "no-blade",
         /// No free buffer for the copy that was needed.
         NoBuffer = "no-buffer",
         /// The transmit queue is full.

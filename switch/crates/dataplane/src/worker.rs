@@ -24,6 +24,7 @@ use crate::event::{Command, Crossing, Event, FdbUpdate, Punted};
 use crate::fdb::{Fdb, Limits, TICKS_PER_AGE};
 use crate::learn::Updates;
 use crate::pipeline::{self, Context, Notes, Observer, Phase};
+use crate::steer::{PublishedSteering, Steerer};
 use crate::tables::Tables;
 use crate::transmit::{Output, Route, ToControl};
 use crate::verdict::DropReason;
@@ -71,6 +72,8 @@ pub struct WorkerEnds {
     pub counters: Arc<PublishedCounters>,
     /// Ports whose transmit queue it owns.
     pub tx_ports: Vec<PortId>,
+    /// What its steering counts.
+    pub steering: Arc<PublishedSteering>,
     /// What the buses it owns count, each with its index in [`Sizes::buses`].
     pub buses: Vec<(usize, Arc<PublishedBus>)>,
 }
@@ -105,6 +108,7 @@ pub struct Worker {
     burst: Burst,
     notes: Notes,
     updates: Updates,
+    steerer: Steerer,
     /// The request under way and the next bucket to show.
     dump: Option<(u64, usize)>,
 }
@@ -146,6 +150,8 @@ pub fn build(
         let (event_tx, events) = ring(sizes.punt_ring);
         let (commands_tx, commands) = ring(sizes.punt_ring);
         let published = Arc::new(PublishedCounters::new(port_count));
+        let steerer = Steerer::new(sizes.seed);
+        let steering = steerer.counters();
         // Until a queue is its own, a port's frames go to the owner: its index among the others.
         let routes = (0..port_count).map(|port| Route::Worker(other_index(owner_of(port), id))).collect();
         workers.push(Worker {
@@ -168,9 +174,18 @@ pub fn build(
             burst: Burst::new(),
             notes: Notes::new(),
             updates: Updates::new(),
+            steerer,
             dump: None,
         });
-        ends.push(WorkerEnds { punts, events, commands: commands_tx, counters: published, tx_ports: Vec::new(), buses: Vec::new() });
+        ends.push(WorkerEnds {
+            punts,
+            events,
+            commands: commands_tx,
+            counters: published,
+            tx_ports: Vec::new(),
+            steering,
+            buses: Vec::new(),
+        });
     }
     for (worker, (crossings, updates)) in workers.iter_mut().zip(crossing_in.into_iter().zip(update_in)) {
         worker.crossings = crossings;
@@ -267,6 +282,7 @@ impl Worker {
             burst,
             notes,
             updates,
+            steerer,
             ..
         } = self;
         let tables: &Tables = tables.read();
@@ -290,7 +306,7 @@ impl Worker {
                 continue;
             }
             handled += count;
-            let mut context = Context { tables, fdb, pool, output, control, counters, updates, now, tick };
+            let mut context = Context { tables, fdb, pool, output, control, counters, steerer, updates, now, tick };
             pipeline::process(burst, slot.port, notes, &mut context, observer);
             if !updates.is_empty() {
                 for to in updates_to.iter_mut() {

@@ -3,7 +3,7 @@
 //! - [`model`]: the configuration as the program sees it;
 //! - `schema`: which sections and keys a file has, their ranges and defaults; `section` and `value` read them;
 //! - `check`: what has to agree with what;
-//! - [`backplane`]: backplanes and their buses, all of it;
+//! - [`backplane`]: backplanes and their buses, all of it; [`steering`], `conditions`: functions and the rules that lead to them;
 //! - [`error`]: errors with their places; `text`: a configuration as text again;
 //! - [`speed`], [`port::spec`], [`vids`]: rates, ports and sets of VLANs as they are written.
 //!
@@ -22,11 +22,13 @@ use toml::de::DeTable;
 
 pub mod backplane;
 mod check;
+pub(crate) mod conditions;
 pub mod error;
 pub mod model;
 mod schema;
 mod section;
 pub mod speed;
+pub mod steering;
 mod text;
 mod value;
 pub mod vids;
@@ -42,6 +44,7 @@ pub use model::{
 };
 pub use port::spec::{PortKind, PortSpec, PortSpecError};
 pub use speed::{Speed, SpeedParseError};
+pub use steering::{FunctionConfig, Health, Otherwise, SteerConfig};
 pub use vids::VidSet;
 
 use error::Findings;

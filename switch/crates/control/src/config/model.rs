@@ -17,6 +17,7 @@ use wire::{MacAddr, Vid};
 
 use super::backplane::BackplaneConfig;
 use super::speed::Speed;
+use super::steering::{FunctionConfig, SteerConfig};
 use super::vids::VidSet;
 use port::spec::PortSpec;
 
@@ -41,6 +42,10 @@ pub struct Config {
     pub ports: Vec<PortConfig>,
     /// The backplanes; no port is on two of them.
     pub backplanes: Vec<BackplaneConfig>,
+    /// What blades are for.
+    pub functions: Vec<FunctionConfig>,
+    /// Which frames go there; the first rule that matches decides.
+    pub rules: Vec<SteerConfig>,
     /// FDB entries that do not age.
     pub fdb_entries: Vec<FdbEntryConfig>,
     /// Neighbor entries that do not age.

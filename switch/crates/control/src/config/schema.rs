@@ -18,6 +18,7 @@ use super::model::{
     AgentsConfig, Config, FdbConfig, IdentityConfig, Idle, LanesConfig, PoolConfig, PortConfig, Role, SwitchConfig, VlanMode,
 };
 use super::section::{Schemas, Section, SectionSchema, refuse_unknown_sections, repeated, single};
+use super::steering::{self, FUNCTION, STEER, SteeringDraft};
 use super::vids::VidSet;
 use super::{FRAME_LEN_MAX, FRAME_LEN_MIN, value};
 
@@ -90,7 +91,7 @@ const CONTROL: &[(&str, ControlRights)] = &[("none", ControlRights::None), ("hel
 
 /// Every section there is.
 pub(super) const SECTIONS: Schemas =
-    &[&SWITCH, &POOL, &FDB, &LANES, &IDENTITY, &AGENTS, &VLAN, &BLADE, &UPLINK, &BACKPLANE, &FDB_ENTRY, &NEIGHBOR];
+    &[&SWITCH, &POOL, &FDB, &LANES, &IDENTITY, &AGENTS, &VLAN, &BLADE, &UPLINK, &BACKPLANE, &FUNCTION, &STEER, &FDB_ENTRY, &NEIGHBOR];
 
 /// What stands in the file, value by value.
 pub(super) struct Draft {
@@ -104,6 +105,7 @@ pub(super) struct Draft {
     pub(super) vlans: Vec<VlanDraft>,
     pub(super) ports: Vec<PortDraft>,
     pub(super) backplanes: Vec<BackplaneDraft>,
+    pub(super) steering: SteeringDraft,
     pub(super) fdb_entries: Vec<FdbEntryDraft>,
     pub(super) neighbors: Vec<NeighborDraft>,
 }
@@ -181,11 +183,12 @@ pub(super) fn read(root: &DeTable<'_>, out: &mut Findings<'_>) -> Draft {
     let ports = read_ports(root, out);
     let backplanes = repeated(root, &BACKPLANE, SECTIONS, out);
     let backplanes = backplanes.iter().zip(1..).map(|(section, number)| backplane::read(section, number, out)).collect();
+    let steering = steering::read(root, SECTIONS, out);
     let fdb_entries = repeated(root, &FDB_ENTRY, SECTIONS, out).iter().map(|section| read_fdb_entry(section, out)).collect();
     let neighbors = repeated(root, &NEIGHBOR, SECTIONS, out).iter().map(|section| read_neighbor(section, out)).collect();
 
     let config = Config { switch, pool, fdb, lanes, identity, agents, ..Config::default() };
-    Draft { config, cores, core_list, limit_per_vlan, limit_per_port, vlans, ports, backplanes, fdb_entries, neighbors }
+    Draft { config, cores, core_list, limit_per_vlan, limit_per_port, vlans, ports, backplanes, steering, fdb_entries, neighbors }
 }
 
 /// All ports, blades first. What is beyond the limit is refused and not looked into.

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use port::PortId;
 use proptest::prelude::*;
 use serde_json::json;
 use wire::{MacAddr, Vid};
@@ -162,6 +163,34 @@ const REFUSED: &[(&str, &str)] = &[
     ("[[blade]]\nslot = 1\n[[neighbor]]\nmac = \"02:00:00:00:00:01\"\n", "c.toml:3:1: neighbor.ip is missing: expected an IP address"),
     ("[[blade]]\nslot = 1\nip = \"198.18.0.1\"\n[[neighbor]]\nip = \"198.18.0.1\"\nmac = \"02:00:00:00:00:01\"\n", "c.toml:5:6: neighbor.ip = \"198.18.0.1\" is used twice: first at line 3; expected each address once in a VLAN"),
     ("[[blade]]\nslot = 1\n[[neighbor]]\nip = \"198.18.0.1\"\nmac = \"02:00:00:00:00:01\"\nvlan = 9\n", "c.toml:6:8: neighbor.vlan = 9: no port carries this VLAN"),
+
+    // Functions and rules.
+    ("[[blade]]\nslot = 1\n[[function]]\nblades = \"blade1\"\n", "c.toml:3:1: function.name is missing: expected what the function is called"),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\nblades = [\"blade1\", \"balde\"]\n", "c.toml:5:21: function.blades = \"balde\": no blade has this name"),
+    ("[[blade]]\nslot = 1\n[[uplink]]\n[[function]]\nname = \"web\"\nblades = \"uplink1\"\n", "c.toml:6:10: function.blades = \"uplink1\": no blade has this name: expected names of [[blade]]s"),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\nblades = [\"blade1\", \"blade1\"]\n", "c.toml:5:21: function.blades = \"blade1\" is used twice: first at line 5; expected each blade once"),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\nblades = []\n", "c.toml:3:1: function.blades: expected at least one blade, or no `blades` for all that announce"),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\n[[function]]\nname = \"web\"\n", "c.toml:6:8: function.name = \"web\" is used twice: first at line 4; expected"),
+    ("[[blade]]\nslot = 1\n[[blade]]\nslot = 2\n[[function]]\nname = \"web\"\nblades = \"blade1\"\ndrain = \"blade2\"\n", "c.toml:8:9: function.drain = \"blade2\": is none of the function's blades: expected"),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\nblades = \"blade1\"\nweights = { blade2 = 2 }\n", "c.toml:6:11: function.weights: blade2 is none of the function's blades: expected"),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\nweights = { blade1 = 65 }\n", "c.toml:5:11: function.weights = { blade1 = 65 }: blade1: expected a whole number from 1 to 64"),
+    ("[[blade]]\nslot = 1\nip = \"198.18.0.1\"\n[[function]]\nname = \"web\"\nip = \"198.18.0.1\"\n", "c.toml:6:6: function.ip = \"198.18.0.1\": is the address of blade1: expected"),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\nvlan = 7\n", "c.toml:5:8: function.vlan = 7: no port carries this VLAN: expected"),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\naffinity = \"sauce\"\n", "c.toml:5:12: function.affinity = \"sauce\": expected \"flow\" or \"source\": did you mean `source`?"),
+    ("[[blade]]\nslot = 1\n[[steer]]\nprotocol = \"tcp\"\n", "c.toml:3:1: steer.function is missing: expected the name of a [[function]]"),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\n[[steer]]\nfunction = \"wbe\"\n", "c.toml:6:12: steer.function = \"wbe\": no [[function]] has this name: did you mean `web`?"),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\n[[steer]]\nfunction = \"web\"\nin = \"uplink1\"\n", "c.toml:7:6: steer.in = \"uplink1\": no port has this name: expected"),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\n[[steer]]\nfunction = \"web\"\nprotocol = \"tpc\"\n", "c.toml:7:12: steer.protocol = \"tpc\": expected \"tcp\", \"udp\","),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\n[[steer]]\nfunction = \"web\"\nprotocol = 256\n", "c.toml:7:12: steer.protocol = 256: expected \"tcp\", \"udp\","),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\n[[steer]]\nfunction = \"web\"\nprotocol = \"icmp\"\ndst_port = 80\n", "c.toml:8:12: steer: a protocol without ports never matches: expected"),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\n[[steer]]\nfunction = \"web\"\nprotocol = \"udp\"\ntcp_flags = \"SYN\"\n", "c.toml:8:13: steer.tcp_flags: another protocol never matches: expected"),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\n[[steer]]\nfunction = \"web\"\ntcp_flags = [\"SYN\", \"!AKC\"]\n", "c.toml:7:21: steer.tcp_flags = \"!AKC\": expected \"SYN\", \"FIN\","),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\n[[steer]]\nfunction = \"web\"\ndst_port = [80, \"90-81\"]\n", "c.toml:7:17: steer.dst_port = \"90-81\": begins after its end: expected a port from 0 to 65535"),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\n[[steer]]\nfunction = \"web\"\ndst = \"198.18.0.1/16\"\n", "c.toml:7:7: steer.dst = \"198.18.0.1/16\": has bits beyond its first 16: expected an IP prefix"),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\n[[steer]]\nfunction = \"web\"\nsrc = \"198.18.0.0/33\"\n", "c.toml:7:7: steer.src = \"198.18.0.0/33\": an address of this family has 32 bits: expected an IP prefix"),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\n[[steer]]\nfunction = \"web\"\ndscp = 64\n", "c.toml:7:8: steer.dscp = 64: expected a whole number from 0 to 63"),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\n[[steer]]\nfunction = \"web\"\npayload = \"0x123\"\n", "c.toml:7:11: steer.payload = \"0x123\": expected 1 to 64 bytes"),
+    ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\n[[steer]]\nfunction = \"web\"\nname = \"rule2\"\n[[steer]]\nfunction = \"web\"\n", "c.toml:8:1: steer.name = \"rule2\" is used twice: first at line 7; expected another"),
 ];
 
 #[test]
@@ -424,4 +453,27 @@ proptest! {
             Err(errors) => prop_assert_eq!(errors.errors.len(), repeated),
         }
     }
+}
+
+#[test]
+fn functions_and_rules_are_read_and_written_out() {
+    let config = parse(
+        "[[blade]]\nslot = 1\n[[blade]]\nslot = 2\n[[uplink]]\n\
+         [[function]]\nname = \"web\"\nblades = [\"blade2\", \"blade1\"]\nweights = { blade1 = 3, blade2 = 1 }\ndrain = \"blade2\"\n\
+         ip = [\"198.18.0.100\", \"2001:db8::100\"]\naffinity = \"source\"\nidle_s = 60\nreaddress = false\nhealth = \"hello\"\notherwise = \"pass\"\n\
+         [[function]]\nname = \"log\"\n\
+         [[steer]]\nfunction = \"web\"\nethertype = \"ipv4\"\nvlan = [1, 10]\nsrc_mac = \"02:00:00:00:00:01\"\ndst_mac = \"02:00:00:00:00:02\"\n\
+         src = [\"198.18.0.0/15\", \"::/0\", \"198.18.0.7\"]\ndst = \"2001:db8::/32\"\nprotocol = \"tcp\"\nsrc_port = \"1024-65535\"\ndst_port = [80, 443]\n\
+         dscp = [0, 46, 63]\ntcp_flags = [\"SYN\", \"!ack\"]\npayload = \"GET /\"\n\
+         [[steer]]\nname = \"logs\"\nfunction = \"log\"\nin = [\"blade1\", \"uplink1\"]\nethertype = 0x88b5\nmessage_type = \"data\"\npayload = \"0x00ff\"\n\
+         [[steer]]\nfunction = \"log\"\nprotocol = 253\nmessage_type = 200\n",
+    );
+    let [web, log] = &config.functions[..] else { panic!("{:?}", config.functions) };
+    assert_eq!((web.blades.as_deref(), web.weight(PortId(0)), web.weight(PortId(1))), (Some(&[PortId(0), PortId(1)][..]), 3, 1));
+    assert_eq!((log.blades.clone(), log.idle_s, log.readdress), (None, 300, true));
+    let ingress: Vec<u128> = config.rules.iter().map(|rule| rule.conditions.ingress).collect();
+    assert_eq!(ingress, [0b100, 0b101, 0b100], "uplinks, unless the rule says otherwise");
+    assert_eq!(config.rules.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>(), ["rule1", "logs", "rule3"]);
+    assert_eq!(config.rules[1].conditions.payload, [0x00, 0xff]);
+    assert_written_out(&config);
 }

@@ -11,8 +11,10 @@ use serde::{Serialize, Serializer};
 use wire::{MacAddr, Vid};
 
 use super::backplane;
+use super::conditions;
 use super::model::{Config, FdbTarget, PortConfig, Role, VlanMode};
 use super::speed::Speed;
+use super::steering;
 use super::vids::VidSet;
 use port::spec::PortSpec;
 
@@ -42,8 +44,10 @@ impl Serialize for Config {
             blackhole: entry.target == FdbTarget::Blackhole,
         };
         let backplanes: Vec<_> = self.backplanes.iter().map(|backplane| backplane::table(self, backplane)).collect();
+        let functions: Vec<_> = self.functions.iter().map(|function| steering::function_table(self, function)).collect();
+        let rules: Vec<_> = self.rules.iter().map(|rule| conditions::table(self, rule)).collect();
         let fdb_entries: Vec<_> = self.fdb_entries.iter().map(table).collect();
-        let mut config = serializer.serialize_struct("Config", 12)?;
+        let mut config = serializer.serialize_struct("Config", 14)?;
         config.serialize_field("switch", &self.switch)?;
         config.serialize_field("pool", &self.pool)?;
         config.serialize_field("fdb", &self.fdb)?;
@@ -54,6 +58,8 @@ impl Serialize for Config {
         config.serialize_field("blade", &of_role(true))?;
         config.serialize_field("uplink", &of_role(false))?;
         config.serialize_field("backplane", &backplanes)?;
+        config.serialize_field("function", &functions)?;
+        config.serialize_field("steer", &rules)?;
         config.serialize_field("fdb_entry", &fdb_entries)?;
         config.serialize_field("neighbor", &self.neighbors)?;
         config.end()
