@@ -96,7 +96,9 @@ fn tcp(site: &Site, args: &[&str]) -> f64 {
 }
 
 fn everything(kinds: &[&str]) {
-    if !can(&["ping", "arping", "iperf3", "curl", "python3", "dnsmasq", "udhcpc", "tcpdump", "tcpreplay"]) {
+    if !can(&["ping", "arping", "iperf3", "curl", "python3", "dnsmasq", "udhcpc", "tcpdump", "tcpreplay"])
+        || !can(&["ssh", "ssh-keygen", "dropbear", "dropbearkey"])
+    {
         return;
     }
     let mut site = Site::up(kinds, 3, 1500);
@@ -104,6 +106,7 @@ fn everything(kinds: &[&str]) {
     iperf3(&site);
     many_connections(&site);
     http(&site);
+    ssh(&site);
     dhcp(&site);
     multicast(&site);
     tags(&site);
@@ -170,14 +173,39 @@ fn many_connections(site: &Site) {
     });
 }
 
-fn http(site: &Site) {
-    // No two blocks alike, so that one that is lost, doubled or elsewhere shows.
+/// A file of 16 MiB called `big`, and what is in it: no two blocks alike, so that one that is lost, doubled or elsewhere shows.
+fn big(site: &Site) -> Vec<u8> {
     let bytes: Vec<u8> = (0u32..4 << 20).flat_map(|word| word.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
     std::fs::write(site.path("big"), &bytes).unwrap();
+    bytes
+}
+
+fn http(site: &Site) {
+    let bytes = big(site);
     let args = ["python3", "-u", "-m", "http.server", "--bind", "198.18.0.2", "8080"];
     let _server = site.background(TWO, &args, "Serving HTTP");
     site.ok(ONE, &["curl", "-sS", "-o", "fetched", "http://blade2:8080/big", "--ipv4"]);
     assert!(std::fs::read(site.path("fetched")).unwrap() == bytes, "what was fetched is not what was offered");
+}
+
+/// OpenSSH with the server of somebody else, Dropbear: the file goes there and comes back at the same time, and what was there in
+/// between had the same checksum.
+fn ssh(site: &Site) {
+    let bytes = big(site);
+    site.ok(TWO, &["dropbearkey", "-t", "ed25519", "-f", "host"]);
+    site.ok(ONE, &["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "key"]);
+    // A home that only the server sees: `ip netns exec` gives each program mounts of its own.
+    let server = "umask 077 && mount -t tmpfs -o mode=700 none ~root && mkdir ~root/.ssh && cp key.pub ~root/.ssh/authorized_keys \
+                  && exec dropbear -F -E -s -r host -P dropbear.pid -p 198.18.0.2:22";
+    let _server = site.background(TWO, &["sh", "-c", server], "Not backgrounding");
+    let options = "-F none -i key -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null";
+    let line = format!("ssh {options} root@198.18.0.2 'tee there; sha256sum there >&2' <big >back 2>sum");
+    site.ok(ONE, &["sh", "-c", &line]);
+    assert!(std::fs::read(site.path("back")).unwrap() == bytes, "what came back is not what went");
+    let here = site.ok(ONE, &["sha256sum", "big"]);
+    let there = std::fs::read_to_string(site.path("sum")).unwrap();
+    let sum = here.split_whitespace().next().unwrap();
+    assert!(sum.len() == 64 && there.contains(sum), "here {here}there {there}");
 }
 
 /// An address from a server on the uplink, for a blade that has none.
