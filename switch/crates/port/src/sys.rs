@@ -63,6 +63,15 @@ pub(crate) fn bind<T: Plain>(fd: &OwnedFd, address: &T) -> io::Result<()> {
     done(unsafe { libc::bind(fd.as_raw_fd(), std::ptr::from_ref(address).cast(), size_of::<T>() as libc::socklen_t) })
 }
 
+/// The address a socket is bound to.
+pub(crate) fn bound_to<T: Plain>(fd: &OwnedFd) -> io::Result<T> {
+    let mut address = T::zeroed();
+    let mut len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes into a live value, any bytes of which are a value.
+    done(unsafe { libc::getsockname(fd.as_raw_fd(), std::ptr::from_mut(&mut address).cast(), &mut len) })?;
+    Ok(address)
+}
+
 /// Receives into `buffer`.
 pub(crate) fn recv(fd: &OwnedFd, buffer: &mut [u8], flags: c_int) -> io::Result<usize> {
     // SAFETY: the kernel writes at most the buffer's length into it.

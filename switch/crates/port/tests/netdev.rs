@@ -7,7 +7,7 @@ use std::process::Command;
 use port::netdev::Netdev;
 use port::netdev::prepare::Preparation;
 use port::{LinkState, netdev::route};
-use world::{Opened, alone, ip, veth};
+use world::{Named, Opened, alone, ip, veth};
 
 /// The features of an interface as `ethtool -k` lists them; `None` without that program.
 fn features(interface: &str, namespace: Option<&str>) -> Option<String> {
@@ -28,23 +28,6 @@ fn features(interface: &str, namespace: Option<&str>) -> Option<String> {
 
 fn is_on(features: &str, name: &str) -> bool {
     features.lines().any(|line| line.trim().starts_with(&format!("{name}: on")))
-}
-
-/// A namespace with a name, gone at the end.
-struct Named(String);
-
-impl Named {
-    fn new() -> Named {
-        let name = format!("bladeswitch-netdev-{}", std::process::id());
-        ip(&format!("netns add {name}"));
-        Named(name)
-    }
-}
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
-    }
 }
 
 #[test]

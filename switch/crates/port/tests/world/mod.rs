@@ -8,6 +8,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use port::{Burst, Mempool, Nanos, PoolCache, Port};
@@ -59,6 +60,24 @@ pub fn veth(a: &str, b: &str) {
     ip(&format!("link add name {a} numrxqueues 1 numtxqueues 1 type veth peer name {b} numrxqueues 1 numtxqueues 1"));
     ip(&format!("link set {a} up"));
     ip(&format!("link set {b} up"));
+}
+
+/// A namespace with a name, gone at the end.
+pub struct Named(pub String);
+
+impl Named {
+    pub fn new() -> Named {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("bladeswitch-port-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        ip(&format!("netns add {name}"));
+        Named(name)
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
 }
 
 /// A port and what it needs.
@@ -201,9 +220,14 @@ impl Raw {
     }
 
     pub fn send(&self, frame: &[u8]) {
+        assert!(self.try_send(frame), "{}", io::Error::last_os_error());
+    }
+
+    /// `false` if it is refused.
+    pub fn try_send(&self, frame: &[u8]) -> bool {
         // SAFETY: the kernel reads the bytes given.
         let sent = unsafe { libc::send(self.0.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
-        assert_eq!(sent, frame.len() as isize, "{}", io::Error::last_os_error());
+        sent == frame.len() as isize
     }
 
     /// The next frame that comes in and is not this one.

@@ -200,6 +200,14 @@ impl PacketDevice {
             self.statistics.link_downs += u64::from(self.up.load(Ordering::Acquire));
             return self.close("the interface is another one of its name".to_owned(), true);
         }
+        // In another namespace and back between two looks: the same interface, but no socket is on it any more.
+        let unbound = |socket: &OwnedFd| {
+            sys::bound_to::<libc::sockaddr_ll>(socket).is_ok_and(|address| address.sll_ifindex != link.index as libc::c_int)
+        };
+        if opened.sockets.iter().any(unbound) {
+            self.statistics.link_downs += u64::from(self.up.load(Ordering::Acquire));
+            return self.close("opening it again: it has been in another namespace".to_owned(), false);
+        }
         if link.mtu > opened.mtu_max {
             return self.close(format!("opening it again for an MTU of {}", link.mtu), false);
         }

@@ -217,10 +217,16 @@ impl Keeper {
         let same = |ours: &Interface, theirs: &Interface| {
             (ours.index, ours.rx_queues, ours.tx_queues) == (theirs.index, theirs.rx_queues, theirs.tx_queues)
         };
-        if let Some((_, ours)) = &self.open
-            && !interface.as_ref().is_some_and(|theirs| same(ours, theirs))
-        {
-            let what = if interface.is_none() { "is gone" } else { "was made anew or has other queues" };
+        let what = self.open.as_ref().and_then(|(opened, ours)| match &interface {
+            None => Some("is gone"),
+            Some(theirs) if !same(ours, theirs) => Some("was made anew or has other queues"),
+            // The same interface, but not seen while it was away.
+            Some(_) if opened.sockets.iter().filter_map(Weak::upgrade).any(|socket| socket.is_unbound()) => {
+                Some("has been in another namespace")
+            }
+            Some(_) => None,
+        });
+        if let Some(what) = what {
             self.retire(what);
         }
         for exchange in &self.shared.rx {

@@ -140,7 +140,7 @@ impl RxHalf {
             self.rings.fill.submit();
         }
         if self.rings.fill.needs_wakeup() && !self.busy_poll {
-            self.socket.kick_rx();
+            let _ = self.socket.kick_rx(); // What is wrong with the interface is found out by who watches it.
         }
     }
 
@@ -304,7 +304,7 @@ impl RxQueue for XdpRx {
         }
         half.fill(pool);
         if half.busy_poll && taken == 0 {
-            half.socket.kick_rx();
+            let _ = half.socket.kick_rx(); // As above.
         }
         count
     }

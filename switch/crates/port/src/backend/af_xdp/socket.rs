@@ -207,11 +207,20 @@ impl Socket {
     }
 
     /// Has the kernel look at the FILL ring, and receive if it is polled.
+    ///
+    /// # Errors
+    /// ENETDOWN: the interface is switched off; ENXIO: it is gone, or has been in another namespace.
     #[inline]
-    pub fn kick_rx(&self) {
-        // A failure changes nothing here: what is wrong with the interface is found out by who watches it.
+    pub fn kick_rx(&self) -> io::Result<()> {
         // SAFETY: as in `kick_tx`.
-        unsafe { libc::recvfrom(self.raw, std::ptr::null_mut(), 0, libc::MSG_DONTWAIT, std::ptr::null_mut(), std::ptr::null_mut()) };
+        let result =
+            unsafe { libc::recvfrom(self.raw, std::ptr::null_mut(), 0, libc::MSG_DONTWAIT, std::ptr::null_mut(), std::ptr::null_mut()) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Its interface went away, and the socket is bound to nothing any more: for good, also if the interface comes back.
+    pub fn is_unbound(&self) -> bool {
+        self.kick_rx().is_err_and(|error| error.raw_os_error() == Some(libc::ENXIO))
     }
 
     /// What the kernel has counted for this socket.
