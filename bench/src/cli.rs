@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bench::hotpath::{self, Baseline, Case, Measured};
+use bench::scale::{self, Sweep};
 use bench::{bus, chassis, generator, pacing, report};
 use clap::{Args, Parser, Subcommand};
 use comfy_table::Table;
@@ -30,6 +31,8 @@ enum Command {
     Bus(bus::Args),
     /// Cycles and instructions per packet of the whole pipeline on one core
     Hotpath(HotpathArgs),
+    /// What a packet costs as stations, ports, VLANs, bursts, frames and workers grow, in a learning storm and after a flush
+    Scale(ScaleArgs),
     /// Frames a second that the traffic generator itself can send and check on one core
     Generator(GeneratorArgs),
     /// How exactly frames leave: between memory ports, and on a veth pair beside tcpreplay
@@ -76,6 +79,19 @@ struct HotpathArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "no_instructions")]
     guard: Option<PathBuf>,
     /// Write the figures as a JSON list to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct ScaleArgs {
+    /// What to change [default: all]
+    #[arg(long = "sweep", value_enum)]
+    sweeps: Vec<Sweep>,
+    /// Seconds for each row, and as long for the case it is compared with
+    #[arg(long, default_value_t = 0.5)]
+    seconds: f64,
+    /// Write the rows as a JSON list to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -128,6 +144,7 @@ pub fn main() -> ExitCode {
         Some(Command::Chassis(args)) => run_chassis(&args),
         Some(Command::Bus(args)) => run_bus(&args),
         Some(Command::Hotpath(args)) => run_hotpath(&args),
+        Some(Command::Scale(args)) => run_scale(&args),
         Some(Command::Generator(args)) => run_generator(&args),
         Some(Command::Pacing(args)) => run_pacing(&args),
         Some(Command::Tester { arguments }) => {
@@ -178,10 +195,7 @@ fn run_hotpath(args: &HotpathArgs) -> Result<(), String> {
     if let Some(wrong) = args.burst.iter().find(|burst| !(1..=port::BURST_MAX).contains(*burst)) {
         return Err(format!("--burst {wrong}: expected 1 to {}", port::BURST_MAX));
     }
-    if !(0.01..=600.0).contains(&args.seconds) {
-        return Err(format!("--seconds {}: expected 0.01 to 600", args.seconds));
-    }
-    let duration = Duration::from_secs_f64(args.seconds);
+    let duration = seconds(args.seconds)?;
     let mut results: Vec<Measured> = Vec::new();
     let mut phase_table = Table::new();
     let mut table = Table::new();
@@ -242,6 +256,48 @@ fn run_hotpath(args: &HotpathArgs) -> Result<(), String> {
         }
         None => Ok(()),
     }
+}
+
+fn run_scale(args: &ScaleArgs) -> Result<(), String> {
+    let duration = seconds(args.seconds)?;
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["what", "value", "TSC cycles/packet", "best", "ratio", "Mpps", "longest turn", "remark"]);
+    let mut bench = scale::Bench::new(duration)?;
+    let progress = indicatif::ProgressBar::new_spinner();
+    let mut rows = Vec::new();
+    for &sweep in if args.sweeps.is_empty() { &Sweep::ALL[..] } else { &args.sweeps } {
+        for row in bench.sweep(sweep, |what| progress.set_message(what.to_owned()))? {
+            table.add_row([
+                row.sweep.name().to_owned(),
+                row.value.clone(),
+                format!("{:.1}", row.cycles_per_packet),
+                format!("{:.1}", row.cycles_per_packet_min),
+                format!("{:.2}", row.ratio),
+                format!("{:.1}", row.mpps),
+                format!("{:.1} us", row.worst_turn_us),
+                row.remark.clone(),
+            ]);
+            rows.push(row);
+        }
+    }
+    progress.finish_and_clear();
+    write_json(args.json.as_deref(), &rows)?;
+    let clock = port::clock::TscClock::new();
+    let text = format!(
+        "ratio: to learning and forwarding between 1000 stations at 17 ports, frames of 64 bytes in bursts of 32, in windows between those of the row; \
+         TSC {:.0} MHz\n{table}\n",
+        clock.ticks_per_second() / 1e6
+    );
+    print(text.as_bytes())
+}
+
+/// The argument of --seconds.
+fn seconds(seconds: f64) -> Result<Duration, String> {
+    if !(0.01..=600.0).contains(&seconds) {
+        return Err(format!("--seconds {seconds}: expected 0.01 to 600"));
+    }
+    Ok(Duration::from_secs_f64(seconds))
 }
 
 fn write_json(path: Option<&Path>, figures: &impl serde::Serialize) -> Result<(), String> {

@@ -15,6 +15,7 @@ use bladeswitch::assembly;
 use control::config::{Config, NeighborConfig, PortConfig, Speed, VlanConfig, VlanMode};
 use dataplane::fdb;
 use dataplane::pipeline::CycleObserver;
+use dataplane::worker::Worker;
 use dataplane::{Observer, Phase};
 use port::clock::TscClock;
 use port::{BURST_MAX, Burst, Hugepages, Mempool, Nanos, PoolCache, Port, PortId};
@@ -110,7 +111,8 @@ pub fn guard(baseline: &[Baseline], measured: &[Measured]) -> Result<(), String>
 }
 
 const SWITCH_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 0xfe]);
-const VLANS: u16 = 16;
+/// Stations of a learning storm are numbered from here.
+const NEW_STATIONS: u32 = 1 << 24;
 
 /// MAC address of a station.
 fn station_mac(station: u32) -> MacAddr {
@@ -123,113 +125,209 @@ fn station_ip(station: u32) -> std::net::Ipv4Addr {
     std::net::Ipv4Addr::from_bits(0x0a00_0000 + station)
 }
 
-/// Source, switch and sink in one thread.
+/// What goes through which switch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Load {
+    /// What kind of frames.
+    pub case: Case,
+    /// Ports of the switch, 2 to 128; never more than stations.
+    pub ports: u16,
+    /// Stations, all of them known before anything is timed.
+    pub addresses: u32,
+    /// The most the FDB holds, beyond `addresses`.
+    pub fdb_limit: u32,
+    /// Packets taken from a queue at once.
+    pub burst: usize,
+    /// VLANs of [`Case::VlanTrunk`], 1 to 4094.
+    pub vlans: u16,
+    /// Lengths of frames without FCS, in the order in which they come; each at least as long as the case's headers and 60 bytes.
+    pub lengths: Vec<usize>,
+    /// Of how many frames in a thousand the source shows up behind another port than its own.
+    pub moving: u32,
+    /// No source is seen twice: all of them are to be learned.
+    pub storm: bool,
+}
+
+impl Load {
+    /// Frames of 64 bytes between stations that stay where they are.
+    pub fn new(case: Case, ports: u16, addresses: u32, burst: usize) -> Load {
+        Load { case, ports, addresses, fdb_limit: 0, burst, vlans: 16, lengths: vec![60], moving: 0, storm: false }
+    }
+
+    /// Must every frame come out once? One for a station that is just behind the port it comes from does not.
+    fn is_lossless(&self) -> bool {
+        self.moving == 0 && !self.storm
+    }
+}
+
+/// The switch and what is at its ports, in one thread.
 pub struct Rig {
-    switch: Switch,
-    far: Vec<Port>,
+    pub(crate) switch: Switch,
+    pub(crate) ends: Ends,
+}
+
+/// Source and sink at some of the switch's ports.
+pub(crate) struct Ends {
+    far: Vec<(u32, Port)>,
+    /// Ports of the switch.
+    ports: u32,
     pool: PoolCache,
-    case: Case,
-    addresses: u32,
-    burst: usize,
+    load: Load,
     template: Vec<u8>,
-    /// Where the final destination or IP destination lies in the frame.
+    /// Where in `load.lengths` the next frame is.
+    next_length: usize,
+    /// New stations so far.
+    storm: u32,
     random: u64,
-    now: Nanos,
-    /// Packets put in and taken out.
+    /// Packets put in.
     pub offered: u64,
     /// Packets that came out.
     pub received: u64,
 }
 
+/// The switch's clock stands still: no station ages.
+pub(crate) const NOW: Nanos = Nanos(1);
+
 impl Rig {
-    /// A chassis of `ports` ports with `addresses` stations, all of them known already.
+    /// A chassis whose stations are all known already.
     ///
     /// # Errors
     /// If there is no memory for the packet pool.
-    pub fn new(case: Case, ports: u16, addresses: u32, burst: usize) -> std::io::Result<Rig> {
-        let ports = u16::try_from(addresses).map_or(ports, |addresses| ports.min(addresses)).max(2);
-        let mut config = Config::chassis(ports - 1, Speed::G1, Speed::G10);
-        config.switch.mac = SWITCH_MAC;
-        config.switch.burst = burst;
-        config.fdb.limit = addresses.max(1024).next_power_of_two();
-        config.fdb.ageing_ms = 0;
-        config.identity.advertise = false;
-        for port in &mut config.ports {
-            port.queue = 1024;
-        }
-        let vid = |n: u16| Vid::new(n).expect("a VLAN of the benchmark");
-        if case == Case::VlanTrunk {
-            let vids: Vec<Vid> = (1..=VLANS).map(vid).collect();
-            config.vlans = vids.iter().map(|&vid| VlanConfig::unnamed(vid)).collect();
-            for port in &mut config.ports {
-                *port = PortConfig { vlan: VlanMode::Trunk { allowed: vids.iter().copied().collect(), native: None }, ..port.clone() };
-            }
-        }
-        if case == Case::Ip {
-            config.identity.limit = addresses;
-            config.neighbors = (0..addresses)
-                .map(|station| NeighborConfig { ip: station_ip(station).into(), mac: station_mac(station), vid: Vid::DEFAULT })
-                .collect();
-        }
-        let mempool = Mempool::new(1 << 16, Hugepages::Auto)?;
-        let (near, far, _) = assembly::memory_ports(&config, 1024);
-        let switch = assembly::build(&config, near, &mempool, 1);
-        let template = template(case);
-        let mut rig = Rig {
-            switch,
-            far,
-            pool: mempool.cache(),
-            case,
-            addresses,
-            burst,
-            template,
-            random: 0x9e37_79b9_7f4a_7c15,
-            now: Nanos(1),
-            offered: 0,
-            received: 0,
-        };
+    pub fn new(load: Load) -> std::io::Result<Rig> {
+        let (switch, ends) = assemble(&load, 1)?;
+        let mut rig = Rig { switch, ends: ends.into_iter().next().expect("one for the one worker") };
         rig.introduce();
         Ok(rig)
     }
 
     /// Every station sends a frame, so that all are known.
-    fn introduce(&mut self) {
-        let ports = self.far.len() as u32;
-        let mut station = 0;
-        while station < self.addresses {
-            for port in 0..ports {
-                let mut burst = Burst::new();
-                while burst.len() < self.burst && station + port < self.addresses + ports {
-                    let who = station + port + burst.len() as u32 * ports;
-                    if who >= self.addresses {
-                        break;
-                    }
-                    let Some(mut packet) = self.pool.alloc(60) else { break };
-                    // To the port itself: learned, and dropped as hairpin, so that a million introductions do not flood.
-                    let vid = if self.case == Case::VlanTrunk { Some(self.vid(who)) } else { None };
-                    if let Some(bytes) = self.pool.bytes_mut(&mut packet) {
-                        bytes.fill(0);
-                        bytes[0..6].copy_from_slice(&station_mac(who).0);
-                        bytes[6..12].copy_from_slice(&station_mac(who).0);
-                        bytes[12..14].copy_from_slice(&[0x08, 0x00]);
-                        if let Some(vid) = vid {
-                            bytes[12..18].copy_from_slice(&[0x81, 0x00, 0, vid as u8, 0x08, 0x00]);
-                        }
-                    }
-                    burst.push(packet);
-                }
-                self.far[port as usize].tx[0].tx_burst(self.now, &mut self.pool, &mut burst);
-                self.pool.free_all(&mut burst);
-            }
-            self.switch.settle(self.now);
-            self.drain();
-            station += ports * self.burst as u32;
+    pub(crate) fn introduce(&mut self) {
+        let mut next = 0;
+        while next < self.ends.load.addresses {
+            next = self.ends.introduce(next);
+            self.switch.settle(NOW);
+            self.ends.drain();
         }
+    }
+
+    /// Fills, times one turn, empties. Returns packets and ticks.
+    pub fn turn<O: Observer>(&mut self, clock: &TscClock, observer: &mut O) -> (u64, u64) {
+        self.ends.fill();
+        let before = clock.ticks();
+        let handled = timed_turn(&mut self.switch.workers[0], NOW, observer);
+        let ticks = clock.ticks() - before;
+        self.ends.drain();
+        (handled as u64, ticks)
+    }
+
+    /// Has every packet come out, and does the ledger balance?
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check(&mut self) -> Result<(), String> {
+        self.switch.settle(NOW);
+        self.ends.drain();
+        if self.ends.load.is_lossless() && self.ends.offered != self.ends.received {
+            return Err(format!("{} packets went in and {} came out: {:?}", self.ends.offered, self.ends.received, drops(&self.switch)));
+        }
+        self.switch.check_ledger().map(|_| ())
+    }
+}
+
+/// What the switch has dropped: reasons and numbers.
+pub(crate) fn drops(switch: &Switch) -> Vec<String> {
+    let ports = 0..switch.control.config().ports.len();
+    let sum = |reason| ports.clone().map(|p| switch.control.port_counters(PortId(p as u8)).dropped(reason)).sum::<u64>();
+    dataplane::DropReason::ALL.iter().filter(|&&reason| sum(reason) > 0).map(|&reason| format!("{reason}: {}", sum(reason))).collect()
+}
+
+/// A switch with `workers` workers, and for each of them the far ends of the ports it receives from.
+pub(crate) fn assemble(load: &Load, workers: usize) -> std::io::Result<(Switch, Vec<Ends>)> {
+    let Load { case, addresses, burst, .. } = *load;
+    let ports = u16::try_from(addresses).map_or(load.ports, |addresses| load.ports.min(addresses)).max(2);
+    let mut config = Config::chassis(ports - 1, Speed::G1, Speed::G10);
+    config.switch.mac = SWITCH_MAC;
+    config.switch.burst = burst;
+    config.switch.workers = workers;
+    config.fdb.limit = addresses.max(1024).next_power_of_two().max(load.fdb_limit);
+    config.fdb.ageing_ms = 0;
+    config.identity.advertise = false;
+    for port in &mut config.ports {
+        port.queue = 1024;
+    }
+    let vid = |n: u16| Vid::new(n).expect("a VLAN of the benchmark");
+    if case == Case::VlanTrunk {
+        let vids: Vec<Vid> = (1..=load.vlans).map(vid).collect();
+        config.vlans = vids.iter().map(|&vid| VlanConfig::unnamed(vid)).collect();
+        for port in &mut config.ports {
+            *port = PortConfig { vlan: VlanMode::Trunk { allowed: vids.iter().copied().collect(), native: None }, ..port.clone() };
+        }
+    }
+    if case == Case::Ip {
+        config.identity.limit = addresses;
+        config.neighbors = (0..addresses)
+            .map(|station| NeighborConfig { ip: station_ip(station).into(), mac: station_mac(station), vid: Vid::DEFAULT })
+            .collect();
+    }
+    let mempool = Mempool::new(1 << 16, Hugepages::Auto)?;
+    let (near, far, _) = assembly::memory_ports(&config, 1024);
+    let switch = assembly::build(&config, near, &mempool, 1);
+    let mut template = template(case);
+    template.resize(load.lengths.iter().copied().max().unwrap_or(0).max(template.len()), 0);
+    let mut ends: Vec<Ends> = (0..workers)
+        .map(|worker| Ends {
+            far: Vec::new(),
+            ports: u32::from(ports),
+            pool: mempool.cache(),
+            load: load.clone(),
+            template: template.clone(),
+            next_length: 0,
+            storm: worker as u32 * (NEW_STATIONS / 16),
+            random: 0x9e37_79b9_7f4a_7c15 ^ worker as u64,
+            offered: 0,
+            received: 0,
+        })
+        .collect();
+    for (port, end) in (0..).zip(far) {
+        ends[port as usize % workers].far.push((port, end));
+    }
+    Ok((switch, ends))
+}
+
+impl Ends {
+    /// A burst at each port: the stations from number `next` on send a frame each to themselves, which are learned and dropped as
+    /// hairpin, so that a million introductions do not flood. Returns the number of the first that has not.
+    pub(crate) fn introduce(&mut self, next: u32) -> u32 {
+        let Load { case, addresses, burst: burst_len, .. } = self.load;
+        for at in 0..self.far.len() {
+            let mut burst = Burst::new();
+            while burst.len() < burst_len {
+                let who = next + self.far[at].0 + burst.len() as u32 * self.ports;
+                if who >= addresses {
+                    break;
+                }
+                let Some(mut packet) = self.pool.alloc(60) else { break };
+                let vid = self.vid(who);
+                if let Some(bytes) = self.pool.bytes_mut(&mut packet) {
+                    bytes.fill(0);
+                    bytes[0..6].copy_from_slice(&station_mac(who).0);
+                    bytes[6..12].copy_from_slice(&station_mac(who).0);
+                    bytes[12..14].copy_from_slice(&[0x08, 0x00]);
+                    if case == Case::VlanTrunk {
+                        bytes[12..18].copy_from_slice(&[0x81, 0x00, (vid >> 8) as u8, vid as u8, 0x08, 0x00]);
+                    }
+                }
+                burst.push(packet);
+            }
+            self.far[at].1.tx[0].tx_burst(NOW, &mut self.pool, &mut burst);
+            self.pool.free_all(&mut burst);
+        }
+        next + self.ports * burst_len as u32
     }
 
     fn vid(&self, station: u32) -> u16 {
         // All ports are in all VLANs, and all stations of a VLAN must meet: the VLAN goes by the round of the ports.
-        (station / self.far.len() as u32 % VLANS as u32) as u16 + 1
+        (station / self.ports % u32::from(self.load.vlans)) as u16 + 1
     }
 
     fn draw(&mut self, below: u32) -> u32 {
@@ -241,30 +339,42 @@ impl Rig {
     }
 
     /// A burst of frames from random stations of each port to random stations of other ports.
-    fn fill(&mut self) {
-        let ports = self.far.len() as u32;
-        let rounds = (self.addresses / ports).max(1);
-        for port in 0..ports {
+    pub(crate) fn fill(&mut self) {
+        let Load { case, addresses, burst: burst_len, moving, storm, .. } = self.load;
+        let vlans = u32::from(self.load.vlans);
+        let ports = self.ports;
+        let rounds = (addresses / ports).max(1);
+        for at in 0..self.far.len() {
+            let port = self.far[at].0;
             let mut burst = Burst::new();
-            while burst.len() < self.burst {
-                let src = self.draw(rounds) * ports + port;
+            while burst.len() < burst_len {
+                let home = if moving > 0 && self.draw(1000) < moving { self.draw(ports) } else { port };
+                let src = self.draw(rounds) * ports + home;
                 let other = (port + 1 + self.draw(ports - 1)) % ports;
                 // In a trunk the destination must be in the source's VLAN.
-                let round = if self.case == Case::VlanTrunk {
-                    let same = rounds.div_ceil(VLANS as u32).max(1);
-                    let vlan = src / ports % VLANS as u32;
-                    let round = self.draw(same) * VLANS as u32 + vlan;
+                let round = if case == Case::VlanTrunk {
+                    let same = rounds.div_ceil(vlans).max(1);
+                    let vlan = src / ports % vlans;
+                    let round = self.draw(same) * vlans + vlan;
                     if round < rounds { round } else { src / ports }
                 } else {
                     self.draw(rounds)
                 };
                 let dst = round * ports + other;
-                let Some(mut packet) = self.pool.alloc(self.template.len()) else { break };
+                let length = self.load.lengths[self.next_length];
+                self.next_length = (self.next_length + 1) % self.load.lengths.len();
+                let Some(mut packet) = self.pool.alloc(length) else { break };
                 let vid = self.vid(src);
+                let from = if storm {
+                    self.storm += 1;
+                    station_mac(NEW_STATIONS + self.storm)
+                } else {
+                    station_mac(src)
+                };
                 if let Some(bytes) = self.pool.bytes_mut(&mut packet) {
-                    bytes.copy_from_slice(&self.template);
-                    bytes[6..12].copy_from_slice(&station_mac(src).0);
-                    match self.case {
+                    bytes.copy_from_slice(&self.template[..length]);
+                    bytes[6..12].copy_from_slice(&from.0);
+                    match case {
                         Case::LearnForward => bytes[0..6].copy_from_slice(&station_mac(dst).0),
                         Case::VlanTrunk => {
                             bytes[0..6].copy_from_slice(&station_mac(dst).0);
@@ -276,58 +386,35 @@ impl Rig {
                 }
                 burst.push(packet);
             }
-            self.offered += self.far[port as usize].tx[0].tx_burst(self.now, &mut self.pool, &mut burst) as u64;
+            self.offered += self.far[at].1.tx[0].tx_burst(NOW, &mut self.pool, &mut burst) as u64;
             self.pool.free_all(&mut burst);
         }
     }
 
     /// Takes what the switch has sent.
-    fn drain(&mut self) -> u64 {
+    pub(crate) fn drain(&mut self) -> u64 {
         let mut count = 0;
-        for port in &mut self.far {
+        for (_, port) in &mut self.far {
             let mut burst = Burst::new();
-            while port.rx[0].rx_burst(self.now, &mut self.pool, &mut burst, BURST_MAX) > 0 {
+            while port.rx[0].rx_burst(NOW, &mut self.pool, &mut burst, BURST_MAX) > 0 {
                 count += burst.len() as u64;
                 self.pool.free_all(&mut burst);
             }
         }
+        self.received += count;
         count
     }
 
-    /// Fills, times one turn, empties. Returns packets and ticks.
-    pub fn turn<O: Observer>(&mut self, clock: &TscClock, observer: &mut O) -> (u64, u64) {
-        self.fill();
-        let before = clock.ticks();
-        let handled = timed_turn(&mut self.switch, self.now, observer);
-        let ticks = clock.ticks() - before;
-        self.received += self.drain();
-        (handled as u64, ticks)
-    }
-
-    /// Has every packet come out, and does the ledger balance?
-    ///
-    /// # Errors
-    /// What is wrong.
-    pub fn check(&mut self) -> Result<(), String> {
-        self.switch.settle(self.now);
-        self.drain();
-        if self.offered != self.received {
-            return Err(format!("{} packets went in and {} came out: {:?}", self.offered, self.received, self.drops()));
-        }
-        self.switch.check_ledger().map(|_| ())
-    }
-
-    fn drops(&self) -> Vec<String> {
-        let ports = 0..self.far.len();
-        let sum = |reason| ports.clone().map(|p| self.switch.control.port_counters(PortId(p as u8)).dropped(reason)).sum::<u64>();
-        dataplane::DropReason::ALL.iter().filter(|&&reason| sum(reason) > 0).map(|&reason| format!("{reason}: {}", sum(reason))).collect()
+    /// Gives what it holds in store back to the pool.
+    pub(crate) fn flush_pool(&mut self) {
+        self.pool.flush();
     }
 }
 
 /// The turn that is timed, and that callgrind collects: not inlined, so that it has a name.
 #[inline(never)]
-fn timed_turn<O: Observer>(switch: &mut Switch, now: Nanos, observer: &mut O) -> usize {
-    switch.workers[0].poll_once(now, observer)
+pub(crate) fn timed_turn<O: Observer>(worker: &mut Worker, now: Nanos, observer: &mut O) -> usize {
+    worker.poll_once(now, observer)
 }
 
 fn template(case: Case) -> Vec<u8> {
@@ -356,7 +443,7 @@ fn template(case: Case) -> Vec<u8> {
 /// If packets were lost: then nothing was measured.
 pub fn measure(case: Case, ports: u16, addresses: u32, burst: usize, duration: Duration) -> Result<Measured, String> {
     let clock = TscClock::new();
-    let mut rig = Rig::new(case, ports, addresses, burst).map_err(|error| error.to_string())?;
+    let mut rig = Rig::new(Load::new(case, ports, addresses, burst)).map_err(|error| error.to_string())?;
     for _ in 0..50 {
         rig.turn(&clock, &mut ());
     }
@@ -392,7 +479,7 @@ pub fn measure(case: Case, ports: u16, addresses: u32, burst: usize, duration: D
 /// As [`measure`].
 pub fn phases(case: Case, ports: u16, addresses: u32, burst: usize, duration: Duration) -> Result<Vec<(Phase, f64)>, String> {
     let clock = TscClock::new();
-    let mut rig = Rig::new(case, ports, addresses, burst).map_err(|error| error.to_string())?;
+    let mut rig = Rig::new(Load::new(case, ports, addresses, burst)).map_err(|error| error.to_string())?;
     let mut observer = CycleObserver::new(|| clock.ticks());
     for _ in 0..50 {
         rig.turn(&clock, &mut ());
@@ -411,7 +498,7 @@ pub fn phases(case: Case, ports: u16, addresses: u32, burst: usize, duration: Du
 /// As [`measure`].
 pub fn count_turns(case: Case, ports: u16, addresses: u32, burst: usize, turns: u32) -> Result<u64, String> {
     let clock = TscClock::new();
-    let mut rig = Rig::new(case, ports, addresses, burst).map_err(|error| error.to_string())?;
+    let mut rig = Rig::new(Load::new(case, ports, addresses, burst)).map_err(|error| error.to_string())?;
     let mut packets = 0;
     for _ in 0..turns {
         packets += rig.turn(&clock, &mut ()).0;

@@ -9,3 +9,4 @@ pub mod hotpath;
 pub mod machine;
 pub mod pacing;
 pub mod report;
+pub mod scale;
