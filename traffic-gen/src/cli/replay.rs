@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::ArgGroup;
+use port::capture::CaptureFile;
 use port::{Hugepages, Mempool, Nanos};
 
 use super::progress::Progress;
@@ -25,7 +26,10 @@ use crate::replay::speed::Speed;
 use crate::replay::split::{Split, SplitRule};
 use crate::replay::summary::{Input, Replayed, Summary};
 use crate::replay::tcpprep::Cache;
+use crate::replay::through;
 use crate::replay::unique::Unique;
+use crate::testbed::process::{self, ProcessTestbed};
+use crate::trial::{TestPort, Testbed};
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -41,6 +45,10 @@ pub struct Args {
     /// Send nothing: write what would be sent to a pcapng file, with the exact times
     #[arg(short = 'w', long, value_name = "FILE", group = "out")]
     write: Option<PathBuf>,
+    /// A program as the device, on the virtual clock: switch:CONFIG.toml, switch:CASE or exec:[p1=1G,p2=1G]COMMAND (docs/benchmarking.md).
+    /// Interfaces of the captures that are called like its ports are these; otherwise as with so many --port
+    #[arg(long, value_name = "KIND:REST", group = "out", conflicts_with_all = ["line", "clock", "oneatatime", "step"])]
+    dut: Option<String>,
     /// Ports to write of, with --write [default: as many as the captures have]
     #[arg(long, value_name = "N", requires = "write", value_parser = clap::value_parser!(u16).range(1..=128))]
     ports_written: Option<u16>,
@@ -229,11 +237,12 @@ impl Args {
     }
 
     /// How frames are given to ports, and how many ports there are.
-    fn split(&self, files: &[port::capture::CaptureFile]) -> Result<(Split, usize), Failure> {
+    fn split(&self, files: &[CaptureFile], device: Option<&ProcessTestbed>) -> Result<(Split, usize), Failure> {
         let interfaces: usize = files.iter().map(|file| file.interfaces().len()).sum();
-        let given = match self.write {
-            Some(_) => self.ports_written.map(usize::from),
-            None => Some(self.ports.len()),
+        let given = match (&self.write, device) {
+            (Some(_), _) => self.ports_written.map(usize::from),
+            (None, Some(device)) => Some(device.ports().len()),
+            (None, None) => Some(self.ports.len()),
         };
         let two = |split, what: &str| match given.unwrap_or(2) {
             2 => Ok((split, 2)),
@@ -277,6 +286,29 @@ impl Args {
         }
     }
 
+    /// What is told while it runs, and when to end.
+    fn watch<'a>(&self, stop: &'a Stop, bar: &'a Progress) -> impl FnMut(run::Progress) -> bool + use<'a> {
+        let every = self.stats.map(|seconds| Nanos::from_secs(seconds.get().min(1 << 32)));
+        let mut next_stats = every.unwrap_or_default();
+        move |progress| {
+            bar.set(progress.sent);
+            if let Some(every) = every
+                && progress.now >= next_stats
+            {
+                next_stats = progress.now + every;
+                complain("stats", format!("{} packets ({} bytes) sent in {} seconds", progress.sent, progress.bytes, progress.now));
+            }
+            if progress.step {
+                complain("step", format!("{} packets sent: press Enter to go on", progress.sent));
+                let answer = std::io::stdin().lock().read_line(&mut String::new());
+                if !matches!(answer, Ok(read) if read > 0) {
+                    return false;
+                }
+            }
+            !stop.asked()
+        }
+    }
+
     fn open_ports(&self, lines: &[LineRate], mempool: &Mempool) -> Result<Vec<Opened>, Failure> {
         let opened = match &self.write {
             Some(path) => {
@@ -296,68 +328,80 @@ pub fn replay(args: Args, common: &Common) -> Done {
         return Err(Failure::input(format!("--port: expected at most {PORTS_MAX} ports, found {}", args.ports.len())));
     }
     let files = args.files.iter().map(|path| load::open(path)).collect::<Result<Vec<_>, _>>().map_err(Failure::input)?;
-    let (split, count) = args.split(&files)?;
+    let device = args.dut.as_ref().map(|dut| process::open(dut).map_err(|error| Failure::input(format!("--dut {dut}: {error}"))));
+    let device = device.transpose()?;
     let selection = Selection { include: args.include.clone(), exclude: args.exclude.clone() };
-    let mut loaded = load::from_files(&files, count, split, &selection).map_err(Failure::input)?;
+    let named = device.as_ref().filter(|_| args.split.is_none() && args.cachefile.is_none());
+    let (mut loaded, count) = match named.and_then(|device| ports_by_name(&files, device.ports())) {
+        Some(places) => {
+            let mut loaded = load::from_files(&files, places.len(), Split::ByInterface, &selection).map_err(Failure::input)?;
+            loaded.frames.iter_mut().for_each(|frame| frame.port = places[frame.port]);
+            (loaded, device.as_ref().map_or(0, |device| device.ports().len()))
+        }
+        None => {
+            let (split, count) = args.split(&files, device.as_ref())?;
+            (load::from_files(&files, count, split, &selection).map_err(Failure::input)?, count)
+        }
+    };
     drop(files);
     args.edits.edits().apply(&mut loaded.frames);
-    let (speed, bounds) = (args.speed(), args.bounds());
     let Loaded { frames, read, deselected, oversize, empty, damaged, .. } = loaded;
     let truncated = frames.iter().filter(|frame| frame.is_snapped()).count() as u64;
     let input = Input { read, deselected, oversize, empty, truncated, frames: frames.len() as u64, damaged };
-    let lines = args.lines(count)?;
+    let lines = match &device {
+        Some(device) => device.ports().iter().map(|port| LineRate(port.line_bps)).collect(),
+        None => args.lines(count)?,
+    };
     let lines_bps: Vec<u64> = lines.iter().map(|line| line.0).collect();
+    let (speed, bounds) = (args.speed(), args.bounds());
     let schedule =
         Schedule::new(&frames, &lines_bps, speed, &bounds).map_err(|error| damage(&input).unwrap_or_else(|| Failure::input(error)))?;
     let mempool = Mempool::new(args.buffers, Hugepages::Auto)
         .map_err(|error| Failure::other(format!("no memory for {} buffers: {error}", args.buffers)))?;
-    let opened = args.open_ports(&lines, &mempool)?;
-    let timeless = opened.iter().all(|port| port.timeless);
-    let is_virtual = match args.clock {
-        Some(Clock::Virtual) if !timeless => {
-            return Err(Failure::input("--clock virtual: real ports have their own time: use pcap: ports or --write"));
-        }
-        Some(clock) => clock == Clock::Virtual,
-        None => timeless,
-    };
     let unique_ip = args.unique_ip_loops.map(NonZeroU64::get).or(args.unique_ip.then_some(1));
-    let patience = (!opened.iter().all(|port| port.silent)).then_some(args.listen);
+    let unique = Unique::new(&frames, unique_ip, args.unique_mac);
     let bar = Progress::new(schedule.total(), "frames");
-    let setup = Setup {
-        unique: Unique::new(&frames, unique_ip, args.unique_mac),
-        frames: &frames,
-        schedule,
-        ports: opened.into_iter().zip(lines_bps).map(|(port, line)| (port.name, port.port, line)).collect(),
-        learning: Vec::new(),
-        pool: mempool.cache(),
-        step: args.step(),
-        listen: if is_virtual { Nanos::ZERO } else { args.listen },
-        patience,
-    };
-    let every = args.stats.map(|seconds| Nanos::from_secs(seconds.get().min(1 << 32)));
-    let mut next_stats = every.unwrap_or_default();
-    let mut watch = |progress: run::Progress| {
-        bar.set(progress.sent);
-        if let Some(every) = every
-            && progress.now >= next_stats
-        {
-            next_stats = progress.now + every;
-            complain("stats", format!("{} packets ({} bytes) sent in {} seconds", progress.sent, progress.bytes, progress.now));
-        }
-        if progress.step {
-            complain("step", format!("{} packets sent: press Enter to go on", progress.sent));
-            let answer = std::io::stdin().lock().read_line(&mut String::new());
-            if !matches!(answer, Ok(read) if read > 0) {
-                return false;
+    let mut watch = args.watch(&stop, &bar);
+    let (replayed, is_virtual) = match &device {
+        Some(device) => {
+            if schedule.total().is_none() && bounds.duration.is_none() {
+                return Err(Failure::input("--dut: expected --limit, --duration or a number of loops: a program is given all at once"));
             }
+            let plan =
+                through::Plan { frames: &frames, lines_bps: &lines_bps, speed, bounds: &bounds, unique: &unique, patience: args.listen };
+            let replayed = through::replay(device, &plan, &mempool, &mut watch);
+            (replayed.map_err(|error| Failure::input(format!("--dut: {error}")))?, true)
         }
-        !stop.asked()
+        None => {
+            let opened = args.open_ports(&lines, &mempool)?;
+            let timeless = opened.iter().all(|port| port.timeless);
+            let is_virtual = match args.clock {
+                Some(Clock::Virtual) if !timeless => {
+                    return Err(Failure::input("--clock virtual: real ports have their own time: use pcap: ports, --write or --dut"));
+                }
+                Some(clock) => clock == Clock::Virtual,
+                None => timeless,
+            };
+            let patience = (!opened.iter().all(|port| port.silent)).then_some(args.listen);
+            let setup = Setup {
+                unique,
+                frames: &frames,
+                schedule,
+                ports: opened.into_iter().zip(lines_bps).map(|(port, line)| (port.name, port.port, line)).collect(),
+                learning: Vec::new(),
+                pool: mempool.cache(),
+                step: args.step(),
+                listen: if is_virtual { Nanos::ZERO } else { args.listen },
+                patience,
+            };
+            let replayed = match is_virtual {
+                true => run::run(setup, &mut VirtualTime::default(), &mut watch),
+                false => run::run(setup, &mut RealTime::default(), &mut watch),
+            };
+            (replayed, is_virtual)
+        }
     };
-    let replayed = if is_virtual {
-        run::run(setup, &mut VirtualTime::default(), &mut watch)
-    } else {
-        run::run(setup, &mut RealTime::default(), &mut watch)
-    };
+    drop(watch);
     drop(bar);
     let summary = Summary::new(&replayed, input, speed, is_virtual, args.late_max);
     show("replay", &summary, &replayed, started, args.report.as_deref(), common)?;
@@ -365,6 +409,12 @@ pub fn replay(args: Args, common: &Common) -> Done {
         return Err(damage);
     }
     Ok(ExitCode::from(u8::from(!summary.valid)))
+}
+
+/// Which port each interface of the captures is, if each has the name of one.
+fn ports_by_name(files: &[CaptureFile], ports: &[TestPort]) -> Option<Vec<usize>> {
+    let place = |name: &str| ports.iter().position(|port| port.name == name);
+    files.iter().flat_map(CaptureFile::interfaces).map(|interface| place(&interface.name)).collect()
 }
 
 /// Prints what was done, after it was written to the folder `report` if there is one.

@@ -33,6 +33,9 @@ pub const WINDOW: usize = 1 << 19;
 /// Ports there can be.
 pub const PORTS_MAX: usize = 128;
 
+/// The shortest frame on a wire, without FCS (IEEE 802.3, section 3.2.7).
+const FRAME_LEN_MIN: usize = 60;
+
 /// A frame that was sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Sent {
@@ -204,9 +207,16 @@ impl Matcher {
         }
     }
 
-    /// What a frame is known by.
+    /// What a frame is known by. Cards lengthen short frames: zeros up to the shortest frame on a wire make no other frame.
     pub fn key(&self, bytes: &[u8]) -> u64 {
-        self.hasher.hash_one(bytes)
+        let mut padded = [0; FRAME_LEN_MIN];
+        match padded.get_mut(..bytes.len()) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                self.hasher.hash_one(&padded[..])
+            }
+            None => self.hasher.hash_one(bytes),
+        }
     }
 
     /// A port took a frame. Frames are told in the order in which they are sent.

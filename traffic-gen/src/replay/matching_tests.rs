@@ -121,6 +121,20 @@ fn equal_bytes_from_both_sides_are_told_apart_by_the_port() {
     assert_eq!((found.ports[0].reflected, found.vanished, found.ports[0].duplicates), (2, 1, 0));
 }
 
+/// A card lengthens a frame of 42 bytes to 60, and it is the same frame.
+#[test]
+fn padding_makes_no_other_frame() {
+    let mut frames = [frame(1, 0, Some(1), 1), frame(2, 1, Some(0), 2), frame(3, 9, None, 0)];
+    frames[0].bytes = frames[0].bytes[..42].into();
+    frames[2].bytes = [&frames[0].bytes[..], &[0; 18]].concat().into();
+    let found = account(&frames, 2, &[Leaves(0), Leaves(1), Comes(1, 0), Comes(2, 1)]);
+    assert_eq!((found.ports[1].arrived, found.total().foreign, found.total().lost()), (1, 0, 0));
+    // One that is longer still is another.
+    frames[2].bytes = [&frames[0].bytes[..], &[0; 19]].concat().into();
+    let found = account(&frames, 2, &[Leaves(0), Leaves(1), Comes(1, 0), Comes(2, 1)]);
+    assert_eq!((found.ports[1].arrived, found.total().foreign), (0, 1));
+}
+
 /// Beyond the window frames are forgotten: memory is bounded, counts stay right.
 #[test]
 fn the_window_moves() {

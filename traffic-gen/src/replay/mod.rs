@@ -3,7 +3,7 @@
 //! [`load`] reads captures (compressed ones too) into one list of frames on one clock, [`select`] keeps some of them, [`split`] says
 //! which port each leaves by ([`tcpprep`] reads the caches of tcpprep), [`speed`] how fast; [`unique`] makes every loop look like new
 //! stations. From all that [`schedule`] says when each frame leaves, to the nanosecond and without an error that grows, and
-//! [`run`] sends it: in real time, or on a virtual clock, by the same loop. [`matching`] knows frames again that come back, by their
+//! [`run`] sends it: in real time, or on a virtual clock, by the same loop ([`through`]: with a program as the device). [`matching`] knows frames again that come back, by their
 //! content ([`due`] says where they should come out, [`suspects`] what seems to have been changed on the way); [`summary`] and
 //! [`report`] tell the rest.
 //!
@@ -27,6 +27,7 @@ pub mod split;
 pub mod summary;
 pub mod suspects;
 pub mod tcpprep;
+pub mod through;
 pub mod timeline;
 pub mod unique;
 

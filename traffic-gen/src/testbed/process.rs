@@ -1,6 +1,6 @@
 //! Any program that reads pcapng on stdin and writes pcapng on stdout as a device on the virtual clock; one process for each trial.
 //!
-//! - `switch:CONFIG.toml` runs `bladeswitch replay CONFIG.toml --stream`, found beside this program or in PATH;
+//! - `switch:CONFIG.toml` runs `bladeswitch replay CONFIG.toml --stream`, found beside this program or in PATH; `switch:CASE` that of a case;
 //! - `exec:COMMAND` runs a shell command; `exec:[p1=1G,p2=1G]COMMAND` if it does not tell its ports itself.
 //!
 //! The interfaces of both captures are the ports, by name. A frame's time in the input is when its last bit has arrived at the device, in the output when
@@ -13,7 +13,7 @@
 //! Threads: one reads the output, one what the program complains of; both end with the process.
 
 use std::io::{self, BufWriter, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender as Channel, channel};
 use std::thread::JoinHandle;
@@ -23,6 +23,7 @@ use port::{Nanos, PortId};
 
 use super::judge::Judge;
 use super::schedule::{Sender, turn};
+use crate::regress::case::CONFIG_FILE;
 use crate::stamp::Stamp;
 use crate::trial::{DutFactory, TestPort, Testbed, TestbedError, Trial, TrialProgress, TrialResult};
 
@@ -91,6 +92,33 @@ impl ProcessTestbed {
                 Err(TestbedError::Setup(format!("`{}` has {count} ports: at most {} can be tested", testbed.description, port::PORTS_MAX)))
             }
             _ => Ok(testbed),
+        }
+    }
+
+    /// Gives it these frames (port, time since the start, bytes), in the order of time, and tells `each` what comes out.
+    ///
+    /// # Errors
+    /// If it cannot be run, or fails, or writes what is no capture.
+    pub fn pass<'a>(
+        &self,
+        frames: impl Iterator<Item = (usize, Nanos, &'a [u8])>,
+        each: &mut dyn FnMut(usize, Nanos, &[u8]),
+    ) -> Result<(), TestbedError> {
+        let mut running = self.start(&self.ports)?;
+        let notes = FrameNotes::default();
+        let mut gone = false;
+        for (port, time, bytes) in frames {
+            let at = EPOCH + time;
+            // A program that has ended early is found by its status.
+            gone = running.input.write_frame(port as u32, at.0, bytes, bytes.len() as u32, &notes).is_err();
+            if gone {
+                break;
+            }
+        }
+        self.end(running, &mut |frame| each(frame.port.0.into(), frame.time.since(EPOCH), &frame.bytes))?;
+        match gone {
+            true => Err(TestbedError::Setup(format!("`{}` did not read its input to the end", self.description))),
+            false => Ok(()),
         }
     }
 
@@ -293,16 +321,37 @@ impl DutFactory for SwitchFactory {
     }
 
     fn usage(&self) -> &'static str {
-        "CONFIG.toml: bladeswitch with this configuration, on the virtual clock"
+        "CONFIG.toml or switch:CASE: bladeswitch with this configuration, on the virtual clock"
     }
 
     fn open(&self, rest: &str) -> Result<Box<dyn Testbed>, TestbedError> {
-        let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("bladeswitch"))).filter(|path| path.is_file());
-        let program = beside.unwrap_or_else(|| PathBuf::from("bladeswitch"));
-        let arguments = ["replay", rest, "--stream"].map(str::to_owned).to_vec();
-        // The capture's way into the switch pads short frames, as a card would.
-        Ok(Box::new(ProcessTestbed::new(program, arguments, Vec::new(), true)?))
+        Ok(Box::new(switch(rest)?))
     }
+}
+
+/// The program that `switch:CONFIG.toml`, `switch:CASE` or `exec:COMMAND` names.
+///
+/// # Errors
+/// If it is another kind of device, or cannot be run.
+pub fn open(dut: &str) -> Result<ProcessTestbed, TestbedError> {
+    match dut.split_once(':') {
+        Some(("switch", rest)) => switch(rest),
+        Some(("exec", rest)) => exec(rest),
+        _ => {
+            Err(TestbedError::Setup("expected switch:CONFIG.toml, switch:CASE or exec:COMMAND: a program on the virtual clock".to_owned()))
+        }
+    }
+}
+
+/// The folder of a case has its configuration.
+fn switch(rest: &str) -> Result<ProcessTestbed, TestbedError> {
+    let case = Path::new(rest).join(CONFIG_FILE);
+    let config = if case.is_file() { case.display().to_string() } else { rest.to_owned() };
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("bladeswitch"))).filter(|path| path.is_file());
+    let program = beside.unwrap_or_else(|| PathBuf::from("bladeswitch"));
+    let arguments = ["replay", &config, "--stream"].map(str::to_owned).to_vec();
+    // The capture's way into the switch pads short frames, as a card would.
+    ProcessTestbed::new(program, arguments, Vec::new(), true)
 }
 
 /// `--dut exec:COMMAND`.
@@ -319,17 +368,21 @@ impl DutFactory for ExecFactory {
     }
 
     fn open(&self, rest: &str) -> Result<Box<dyn Testbed>, TestbedError> {
-        let (ports, command) = match rest.strip_prefix('[').map(|rest| rest.split_once(']')) {
-            None => (Vec::new(), rest),
-            Some(Some((ports, command))) => (ports.split(',').map(test_port).collect::<Result<_, _>>()?, command),
-            Some(None) => return Err(TestbedError::Setup("expected `]` after the ports, as exec:[p1=1G,p2=1G]COMMAND".to_owned())),
-        };
-        if command.trim().is_empty() {
-            return Err(TestbedError::Setup("expected a command after exec:".to_owned()));
-        }
-        let arguments = ["-c", command].map(str::to_owned).to_vec();
-        Ok(Box::new(ProcessTestbed::new(PathBuf::from("sh"), arguments, ports, false)?))
+        Ok(Box::new(exec(rest)?))
     }
+}
+
+fn exec(rest: &str) -> Result<ProcessTestbed, TestbedError> {
+    let (ports, command) = match rest.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        None => (Vec::new(), rest),
+        Some(Some((ports, command))) => (ports.split(',').map(test_port).collect::<Result<_, _>>()?, command),
+        Some(None) => return Err(TestbedError::Setup("expected `]` after the ports, as exec:[p1=1G,p2=1G]COMMAND".to_owned())),
+    };
+    if command.trim().is_empty() {
+        return Err(TestbedError::Setup("expected a command after exec:".to_owned()));
+    }
+    let arguments = ["-c", command].map(str::to_owned).to_vec();
+    ProcessTestbed::new(PathBuf::from("sh"), arguments, ports, false)
 }
 
 fn test_port(text: &str) -> Result<TestPort, TestbedError> {
