@@ -236,6 +236,78 @@ fn the_one_frame_that_fails_is_found_among_a_thousand() {
     assert_eq!(left, [vec![2, 124]], "the 637th is number 636 from 0");
 }
 
+/// What is recorded is a case: accepted once, it passes, on one worker and on several; and what goes in is what was there.
+#[test]
+fn what_is_recorded_is_a_case_that_passes() {
+    if !has_switch() {
+        return;
+    }
+    let (_dir, ping) = case("ping");
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    // What came in by each port, as a capture of its own.
+    let input = CaptureFile::open(PathBuf::from(&ping).join("in.pcapng")).unwrap();
+    let (record, config) = (path("recorded"), PathBuf::from(&ping).join("switch.toml").display().to_string());
+    let mut args = vec!["record".to_owned(), "--out".to_owned(), record.clone(), "--config".to_owned(), config];
+    for (index, interface) in input.interfaces().iter().enumerate() {
+        let file = path(&format!("{index}.pcapng"));
+        let mut writer = CaptureWriter::new(Vec::new()).unwrap();
+        writer.add_interface(&interface.name, None).unwrap();
+        // One clock for all of them: a frame at time 0 that no port forwards (IEEE 802.1Q, table 8-1).
+        let mut mark = vec![1, 0x80, 0xc2, 0, 0, 0x0f, 2, 0, 0, 0, 9, index as u8, 0x90, 0];
+        mark.resize(60, 0);
+        let first = input.frames().map(Result::unwrap).map(|frame| frame.time_ns).min().unwrap();
+        writer.write_frame(0, first, &mark, 60, &FrameNotes::default()).unwrap();
+        for frame in input.frames().map(Result::unwrap).filter(|frame| frame.interface as usize == index) {
+            writer.write_frame(0, frame.time_ns + 1_000, frame.bytes, frame.original_len, &FrameNotes::default()).unwrap();
+        }
+        fs::write(&file, writer.finish().unwrap()).unwrap();
+        args.extend(["--port".to_owned(), format!("{}=pcap:{file}", interface.name)]);
+    }
+    let recorded = Command::new(PROGRAM).args(&args).output().unwrap();
+    let (code, text) = told(&recorded);
+    assert!(code == Some(0) && text.contains("stopped by the end of the captures") && text.contains("check --bless"), "{text}");
+    let (code, text) = told(&check(&[&record]));
+    assert!(code == Some(2) && text.contains("there is no out.pcapng"), "nothing is expected yet: {text}");
+    assert_eq!(told(&check(&["--bless", &record])).0, Some(0));
+    for workers in ["1", "2"] {
+        let (code, text) = told(&check(&["--workers", workers, &record]));
+        assert!(code == Some(0) && text.contains("ok: recorded"), "{text}");
+    }
+    let file = CaptureFile::open(PathBuf::from(&record).join("in.pcapng")).unwrap();
+    let names = |file: &CaptureFile| file.interfaces().iter().map(|interface| interface.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&file), names(&input));
+    let frames = |file: &CaptureFile| {
+        let mut frames: Vec<(u32, Vec<u8>)> =
+            file.frames().map(Result::unwrap).map(|frame| (frame.interface, frame.bytes.to_vec())).collect();
+        frames.retain(|(_, bytes)| bytes[0] != 1);
+        frames.sort();
+        frames
+    };
+    assert_eq!(frames(&file), frames(&input));
+}
+
+/// A hundred times the same, also with other hashes and on several workers.
+#[test]
+fn a_hundred_replays_are_one() {
+    if !has_switch() {
+        return;
+    }
+    let (_dir, folder) = case("three-ports");
+    let expected = fs::read(PathBuf::from(&folder).join("out.pcapng")).unwrap();
+    let out = PathBuf::from(&folder).join("again.pcapng");
+    for n in 0..100 {
+        let replayed = Command::new(Path::new(PROGRAM).with_file_name("bladeswitch"))
+            .args(["replay", &folder, "--annotate", "--out"])
+            .arg(&out)
+            .args(["--seed", &n.to_string(), "--workers", &(1 + n % 4).to_string()])
+            .output()
+            .unwrap();
+        assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
+        assert!(fs::read(&out).unwrap() == expected, "replay {n} is another");
+    }
+}
+
 #[test]
 fn machines_are_told_as_well() {
     if !has_switch() {

@@ -143,6 +143,47 @@ fn interfaces_files_and_caches_become_ports() {
     assert!(stderr.contains("2 ports for 1 file(s) with 1 interface(s)") && stderr.contains("--split"), "{stderr}");
 }
 
+/// The switch as the device, on the virtual clock: every frame is accounted for, and so is one that it loses.
+#[test]
+fn through_the_switch_without_ports() {
+    if !Path::new(env!("CARGO_BIN_EXE_traffic-gen")).with_file_name("bladeswitch").is_file() {
+        println!("skipped: no bladeswitch beside traffic-gen (cargo build -p bladeswitch)");
+        return;
+    }
+    let case = pcaps().join("three-ports");
+    let dut = format!("switch:{}", text(&case));
+    let told = |args: &[&str]| -> (String, serde_json::Value) {
+        let (stdout, _) = expect(0, &[&["replay", text(&case), "--json", "--dut"], args].concat());
+        let value = serde_json::from_str(&stdout).unwrap();
+        (stdout, value)
+    };
+    let (first, value) = told(&[&dut]);
+    let sum = |value: &serde_json::Value, name: &str| {
+        let ports = value["ports"].as_array().unwrap();
+        ports.iter().map(|port| port["account"][name].as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!((value["packets"].as_u64(), value["clock"].as_str()), (Some(frames(&case.join("in.pcapng")).len() as u64), Some("virtual")));
+    assert!(sum(&value, "due") > 40, "{value}");
+    for name in ["lost", "duplicates", "reordered", "elsewhere", "corrupted", "reflected"] {
+        assert_eq!(sum(&value, name), 0, "{name}: {value}");
+    }
+    assert_eq!(told(&[&dut]).0, first, "the same every time");
+    // A hub that sends everything back where it came from: of frames to known stations, all are lost, and all are reflected.
+    let names: Vec<String> =
+        value["ports"].as_array().unwrap().iter().map(|port| format!("{}=1G", port["port"].as_str().unwrap())).collect();
+    let (_, echoed) = told(&[&format!("exec:[{}]cat", names.join(","))]);
+    assert_eq!((sum(&echoed, "lost"), sum(&echoed, "due")), (sum(&value, "due"), sum(&value, "due")));
+    assert_eq!(sum(&echoed, "reflected"), echoed["packets"].as_u64().unwrap());
+    for (dut, says) in [
+        ("model:ideal", "expected switch:CONFIG.toml, switch:CASE or exec:COMMAND"),
+        ("exec:[p1=1G,p2=1G]cat", "2 ports for 1 file(s)"),
+        ("exec:[blade1=1G,blade2=1G,blade3=1G]exit 3", "exit status: 3"),
+    ] {
+        let (_, stderr) = expect(2, &["replay", text(&case), "--dut", dut]);
+        assert!(stderr.contains(says) && stderr.lines().count() == 1, "{dut}: {stderr}");
+    }
+}
+
 #[test]
 fn wrong_inputs_get_one_clear_error() {
     let http = pcaps().join("http/in.pcap");
