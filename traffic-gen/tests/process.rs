@@ -75,6 +75,11 @@ fn what_a_program_does_wrong_is_said() {
 fn arguments_that_cannot_be_are_refused() {
     for (arguments, says) in [
         (vec!["rfc2544", "throughput"], "--dut"),
+        (vec!["rfc2544", "throughput", "--dut", "model:ideal", "--port", "af_packet:a@1G"], "--port"),
+        (vec!["rfc2544", "throughput", "--port", "af_packet:a@1G"], "expected 2 to"),
+        (vec!["rfc2544", "throughput", "--port", "af_packet:a@1G", "--port", "af_packet:a@1G"], "named twice"),
+        (vec!["rfc2544", "throughput", "--port", "af_packet:a", "--port", "af_packet:b@1G"], "expected SPEC@RATE"),
+        (vec!["rfc2544", "throughput", "--dut", "model:ideal", "--loopback", "a@1G", "b@1G"], "--port"),
         (vec!["rfc2544", "throughput", "--dut", "model:ideal", "--sizes", "63"], "63"),
         (vec!["rfc2544", "throughput", "--dut", "model:ideal", "--trial", "0"], "more than 0 seconds"),
         (vec!["rfc2544", "throughput", "--dut", "model:ideal", "--pattern", "many-to-one", "--one", "p9"], "there is no port `p9`"),

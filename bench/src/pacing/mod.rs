@@ -32,7 +32,7 @@ use judge::Run;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Rates of the line and sizes in bytes with FCS
-    #[arg(long = "loads", value_delimiter = ',', default_value = "1G:64,1G:1518,10G:64,10G:1518", value_name = "RATE:SIZE")]
+    #[arg(long = "loads", value_delimiter = ',', default_value = "1G:64,1G:512,1G:1518,10G:64,10G:1518", value_name = "RATE:SIZE")]
     pub loads: Vec<Load>,
     /// Share of the line to send at, in percent
     #[arg(long, default_value = "100", value_name = "PERCENT", value_parser = percent)]

@@ -259,24 +259,23 @@ fn warnings(measured: &Measured, all: &[(&Series, Figures, Pacing)], here: &traf
         );
         warnings.push(other(text));
     }
-    for (series, figures, _) in all {
+    let slow = all.iter().filter(|(_, figures, _)| figures.rate_of_plan.is_some_and(|share| share < RATE_MIN)).count();
+    if slow > 0 {
+        warnings.push(other(format!(
+            "{slow} of {} rows had a round below {} % of the planned rate (column `rate`): the spacing there is that of a sender that could \
+             not go faster, or was kept from its core",
+            all.len(),
+            fixed(RATE_MIN * 100.0, 1),
+        )));
+    }
+    let ours = all.iter().filter(|(series, _, _)| series.sender == Sender::Memory);
+    let worst = ours.filter_map(|(series, figures, _)| Some((figures.late_ns?[2], series.load))).max_by_key(|(worst, _)| *worst);
+    if let Some((gap_max_ns, load)) = worst.filter(|(worst, _)| *worst > STALL_NS) {
+        warnings.push(Warning::Preempted { thread: format!("the sender on memory ports ({load})"), gap_max_ns });
+    }
+    for (series, figures, _) in all.iter().filter(|(_, figures, _)| figures.lost > 0) {
         let (name, load) = (series.sender.name(), series.load);
-        if let Some(share) = figures.rate_of_plan.filter(|&share| share < RATE_MIN) {
-            let text = format!(
-                "{name}, {load}: the slowest round had {} % of the planned rate ({} of {} frames/s), so its spacing is that of a sender \
-                 that cannot go faster",
-                fixed(share * 100.0, 1),
-                count((share * 1e9 / series.period_ns) as u64),
-                count((1e9 / series.period_ns) as u64),
-            );
-            warnings.push(other(text));
-        }
-        if let Some([_, _, worst]) = figures.late_ns.filter(|late| late[2] > STALL_NS && series.sender == Sender::Memory) {
-            warnings.push(Warning::Preempted { thread: format!("{name}, {load}: the sender"), gap_max_ns: worst });
-        }
-        if figures.lost > 0 {
-            warnings.push(other(format!("{name}, {load}: {} of {} frames were not seen", count(figures.lost), count(figures.planned))));
-        }
+        warnings.push(other(format!("{name}, {load}: {} of {} frames were not seen", count(figures.lost), count(figures.planned))));
     }
     warnings
 }

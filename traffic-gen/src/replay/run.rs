@@ -2,14 +2,16 @@
 //!
 //! One loop for all ports, on one thread; time is a [`Time`], real or virtual. A frame is never sent before its time. In real time a
 //! frame can be late: then it is sent as soon as possible, but what the line could not have carried meanwhile is not sent
-//! either, but for [`AHEAD`] that lies in the port's queue. How late each frame left is measured; nothing is skipped.
+//! either, but for [`AHEAD`] that lies in the port's queue. How late each frame left is measured; nothing is skipped. In real time the next
+//! frame of each port is made while its time has not come, and the last [`SPIN`] are spent looking at the clock and nothing else: when its time
+//! comes it only has to be handed over.
 //!
 //! Frames that come back are known by their content ([`matching`](super::matching)): nothing is written into them. Their latency is
 //! from before a burst is handed over to after one was taken: a turn of this loop is part of it.
 
 use port::clock::TscClock;
 use port::wrap::link::Wire;
-use port::{BURST_MAX, Burst, Nanos, PoolCache, Port};
+use port::{BURST_MAX, Burst, Nanos, Packet, PoolCache, Port};
 
 use super::Frame;
 use super::matching::{Matcher, Sent};
@@ -24,6 +26,9 @@ use crate::measure::pacing::PacingMeter;
 pub const AHEAD: Nanos = Nanos(10_000);
 /// A port that takes nothing for this long is given up.
 pub const GIVE_UP: Nanos = Nanos::from_secs(1);
+
+/// With less than this to wait, nothing else is begun: receiving a burst takes about as long.
+pub const SPIN: Nanos = Nanos(400);
 
 /// What the loop asks for the time.
 pub trait Time {
@@ -45,8 +50,13 @@ impl Time for RealTime {
     }
     fn wait(&mut self, until: Nanos) {
         // Far from the next departure the core is left to others, in steps short enough to see what arrives.
-        if until.since(self.now()) > Nanos::from_millis(2) {
+        let left = until.since(self.now());
+        if left > Nanos::from_millis(2) {
             std::thread::sleep(std::time::Duration::from_micros(200));
+        } else if left <= SPIN {
+            while self.now() < until {
+                std::hint::spin_loop();
+            }
         }
     }
     fn is_virtual(&self) -> bool {
@@ -116,6 +126,8 @@ struct Active {
     /// Packets that are due, and what they are.
     waiting: Burst,
     due: Vec<Sent>,
+    /// The next frame of the lane, made before its time.
+    made: Option<(Packet, Sent)>,
     /// Since when the port has taken nothing.
     stuck_since: Option<Nanos>,
     pacing: PacingMeter,
@@ -131,6 +143,11 @@ pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progres
     let mut matcher = patience.map(|patience| Matcher::new(frames, ports.len(), patience));
     let mut timeline = Timeline::default();
     let mut bytes = Vec::new();
+    let content = |matcher: Option<&Matcher>, port: usize, departure: &Departure, bytes: &mut Vec<u8>| {
+        write(frames, &unique, departure.frame, departure.round, bytes);
+        let key = matcher.map_or(0, |matcher| matcher.key(bytes));
+        Sent { key, frame: departure.frame, round: departure.round, port, planned: departure.begin, at: departure.begin }
+    };
     let (mut sent, mut sent_bytes, mut stepped, mut turns) = (0, 0, 0, 0u64);
     let mut stopped = false;
     let mut quiet_from = None;
@@ -145,13 +162,9 @@ pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progres
         let mut sent_now = false;
         for (index, active) in ports.iter_mut().enumerate() {
             let room = step.map_or(u64::MAX, |step| step - stepped);
-            active.make_due(now, room, &mut pool, &mut bytes, |departure, bytes| {
-                write(frames, &unique, departure.frame, departure.round, bytes);
-                let key = matcher.as_ref().map_or(0, |matcher| matcher.key(bytes));
-                Sent { key, frame: departure.frame, round: departure.round, port: index, planned: departure.begin, at: now }
-            });
+            active.make_due(now, room, &mut pool, &mut bytes, |departure, bytes| content(matcher.as_ref(), index, departure, bytes));
             // Making frames takes time; the first turn of a port would be charged with it.
-            let handed_over = if time.is_virtual() { now } else { time.now().since(start) };
+            let handed_over = if time.is_virtual() || active.waiting.is_empty() { now } else { time.now().since(start) };
             let (count, len) = active.send(handed_over, step.is_none(), &mut pool, matcher.as_mut());
             if count > 0 {
                 timeline.sent(handed_over, count, len);
@@ -176,6 +189,15 @@ pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progres
         if stopped {
             break;
         }
+        if !time.is_virtual() {
+            for (index, active) in ports.iter_mut().enumerate() {
+                active.make_ahead(&mut pool, &mut bytes, |departure, bytes| content(matcher.as_ref(), index, departure, bytes));
+                // What a port has sent comes back through it, also when nothing new is due.
+                if sent_now || turns.is_multiple_of(64) {
+                    active.port.tx[0].flush(start + now, &mut pool);
+                }
+            }
+        }
         match next_time(&mut ports, now) {
             Some(next) => time.wait(start + next),
             None => {
@@ -187,10 +209,6 @@ pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progres
                 let event = ports.iter().filter_map(|active| active.rx_event(now)).min();
                 time.wait(start + event.unwrap_or(end).min(end));
             }
-        }
-        // What a port has sent comes back through it, also when nothing new is due.
-        if !time.is_virtual() && (sent_now || turns.is_multiple_of(64)) {
-            ports.iter_mut().for_each(|active| active.port.tx[0].flush(start + now, &mut pool));
         }
     }
     let now = time.now().since(start);
@@ -261,6 +279,7 @@ impl Active {
             wire: Wire::new(line_bps),
             waiting: Burst::new(),
             due: Vec::with_capacity(BURST_MAX),
+            made: None,
             stuck_since: None,
             pacing: PacingMeter::default(),
             result: PortSummary::new(name, line_bps),
@@ -282,14 +301,17 @@ impl Active {
         mut content: impl FnMut(&Departure, &mut Vec<u8>) -> Sent,
     ) {
         let mut made = 0;
-        while self.waiting.len() < BURST_MAX && made < room && self.wire.free_at() <= now + AHEAD {
+        while self.waiting.len() < BURST_MAX && made < room && self.wire.is_free(now + AHEAD) {
             let Some(departure) = self.lane.peek().filter(|departure| departure.begin <= now) else { break };
             self.lane.next();
             self.result.planned(&departure);
-            let sent = content(&departure, bytes);
-            match pool.alloc_copy(bytes) {
-                Some(packet) => {
-                    self.wire.send(now, bytes.len());
+            let ready = self.made.take().or_else(|| {
+                let sent = content(&departure, bytes);
+                pool.alloc_copy(bytes).map(|packet| (packet, sent))
+            });
+            match ready {
+                Some((packet, sent)) => {
+                    self.wire.send(now, packet.len());
                     self.waiting.push(packet);
                     self.due.push(sent);
                     made += 1;
@@ -299,12 +321,24 @@ impl Active {
         }
     }
 
+    /// Makes the next frame of the lane, whose time has not come; without a buffer it is tried again when it has.
+    fn make_ahead(&mut self, pool: &mut PoolCache, bytes: &mut Vec<u8>, content: impl FnOnce(&Departure, &mut Vec<u8>) -> Sent) {
+        if self.made.is_none()
+            && self.waiting.is_empty()
+            && let Some(departure) = self.lane.peek()
+        {
+            let sent = content(&departure, bytes);
+            self.made = pool.alloc_copy(bytes).map(|packet| (packet, sent));
+        }
+    }
+
     /// Gives the port what waits; frames and bytes it took.
     fn send(&mut self, now: Nanos, timed: bool, pool: &mut PoolCache, mut matcher: Option<&mut Matcher>) -> (u64, u64) {
         if self.waiting.is_empty() {
             return (0, 0);
         }
-        let lens: Vec<usize> = self.waiting.iter().map(port::Packet::len).collect();
+        let mut lens = [0; BURST_MAX];
+        lens.iter_mut().zip(&self.waiting).for_each(|(len, packet)| *len = packet.len());
         let count = self.port.tx[0].tx_burst(self.start + now, pool, &mut self.waiting);
         let mut bytes = 0;
         for (due, len) in self.due.drain(..count).zip(&lens) {
@@ -357,6 +391,9 @@ impl Active {
     fn finish(mut self, now: Nanos, pool: &mut PoolCache) -> PortSummary {
         // Some wait still only if the run was ended from outside.
         pool.free_all(&mut self.waiting);
+        if let Some((packet, _)) = self.made.take() {
+            pool.free(packet);
+        }
         self.port.tx[0].flush(self.start + now, pool);
         self.result.errors = self.port.device.errors();
         self.result.pacing = self.pacing.finish();

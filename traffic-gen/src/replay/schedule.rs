@@ -152,7 +152,8 @@ impl Lane {
             return None;
         }
         let planned = self.planned(self.round, self.next)?;
-        let begin = planned.max(self.wire.free_at());
+        // Asked this way round, a free wire costs no division.
+        let begin = if self.wire.is_free(planned) { planned } else { self.wire.free_at() };
         if u128::from(begin.0) > LATEST {
             return None;
         }

@@ -29,6 +29,29 @@ fn schedule(frames: &[Frame], line: u64, speed: Speed, bounds: &Bounds) -> Vec<D
     Schedule::new(frames, &[line], speed, bounds).unwrap().map(|(_, departure)| departure).collect()
 }
 
+/// In real time the next frame is made before its time: it is neither sent early nor leaked when the run is ended before.
+#[test]
+fn a_frame_made_ahead_waits_for_its_time() {
+    let frames = frames(&[(0, 60), (1_000, 60), (3_600 * G1, 60)]);
+    let mempool = Mempool::new(512, Hugepages::Never).unwrap();
+    let opened = ports::open(&["null:".to_owned()], &[LineRate(G1)], &mempool, false).unwrap();
+    let setup = Setup {
+        frames: &frames,
+        schedule: Schedule::new(&frames, &[G1], Speed::ORIGINAL, &loops(1)).unwrap(),
+        ports: opened.into_iter().map(|Opened { name, port, .. }| (name, port, G1)).collect(),
+        learning: Vec::new(),
+        pool: mempool.cache(),
+        unique: Unique::new(&frames, None, false),
+        step: None,
+        listen: Nanos::ZERO,
+        patience: None,
+    };
+    let replayed = run::run(setup, &mut run::RealTime::default(), &mut |progress| progress.sent < 2);
+    assert_eq!((replayed.ports[0].sent, replayed.ports[0].due, replayed.interrupted), (2, 2, true));
+    assert!(replayed.ports[0].last >= Some(Nanos(1_000)));
+    assert_eq!(mempool.in_use(), 0, "no buffer leaks");
+}
+
 fn times(departures: &[Departure]) -> Vec<u64> {
     departures.iter().map(|departure| departure.planned.0).collect()
 }
