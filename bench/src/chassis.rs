@@ -25,8 +25,8 @@ use traffic_gen::plan::{self, Plan, PlannedFrame, Sizes, Station, Target};
 use wire::{MacAddr, Vid};
 
 use crate::bus::{self, Weights};
-use crate::machine;
 use crate::report::{ChassisReport, Direction, GeneratorQuality, LatencyTick, LedgerLine, PortRow, Rate, Setting, Tick, Warning};
+use crate::{generator, machine};
 
 /// Frames of the mix in each port's list: a multiple of it, and many enough that the floods among the captures take little.
 const FRAMES_PER_PORT: usize = 9600;
@@ -205,6 +205,8 @@ pub fn run(args: &Args) -> Result<ChassisReport, ChassisError> {
     drop(engine);
     running.stop();
     let line_after = line_transfer(&clock);
+    let lines: Vec<u64> = config.ports.iter().map(|port| port.speed.bits_per_second()).collect();
+    let bias = generator::loopback_bias(&lines, &clock).map_err(system("measuring the generator's own part of latencies"))?;
 
     let control = running.control();
     let mut report = ChassisReport {
@@ -232,6 +234,7 @@ pub fn run(args: &Args) -> Result<ChassisReport, ChassisError> {
             lateness_p99_ns: result.lateness.value_at_quantile(0.99),
             lateness_max_ns: result.lateness.max(),
             valid: result.ports.iter().all(|port| port.missed == 0),
+            bias,
         },
         line_transfer_ns: line_before,
         warnings: Vec::new(),

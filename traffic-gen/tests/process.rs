@@ -79,7 +79,7 @@ fn arguments_that_cannot_be_are_refused() {
         (vec!["rfc2544", "throughput", "--port", "af_packet:a@1G"], "expected 2 to"),
         (vec!["rfc2544", "throughput", "--port", "af_packet:a@1G", "--port", "af_packet:a@1G"], "named twice"),
         (vec!["rfc2544", "throughput", "--port", "af_packet:a", "--port", "af_packet:b@1G"], "expected SPEC@RATE"),
-        (vec!["rfc2544", "throughput", "--dut", "model:ideal", "--loopback", "a@1G", "b@1G"], "--port"),
+        (vec!["rfc2544", "throughput", "--dut", "model:ideal", "--loopback", "a@1G", "b@1G", "--quick"], "virtual clock"),
         (vec!["rfc2544", "throughput", "--dut", "model:ideal", "--sizes", "63"], "63"),
         (vec!["rfc2544", "throughput", "--dut", "model:ideal", "--trial", "0"], "more than 0 seconds"),
         (vec!["rfc2544", "throughput", "--dut", "model:ideal", "--pattern", "many-to-one", "--one", "p9"], "there is no port `p9`"),

@@ -13,6 +13,8 @@ use super::judge::Run;
 use super::{Args, Measured, Sender, Series};
 use crate::machine;
 
+/// How far to each side the histograms are drawn: the same for all, so that they can be compared.
+const REACH_NS: i64 = 12 * 64;
 /// Below this share of the plan's rate a sender did not keep it.
 const RATE_MIN: f64 = 0.999;
 /// A receiver that did not look for this long says more of itself than of the sender.
@@ -130,7 +132,7 @@ pub(super) fn report(args: &Args, measured: &Measured, clock: &TscClock) -> Repo
         "How to read this",
         vec![Item::Note(
             "±: share of frames whose distance from the frame before is within so much of the plan, and of ±64 ns the worst and the best round. \
-             Bursts: frames that followed in less than half of the planned time. Late: behind the plan, which is laid against the stamps so that \
+             Histograms reach to ±768 ns; what lies beyond is named there. Bursts: frames that followed in less than half of the planned time. Late: behind the plan, which is laid against the stamps so that \
              no frame is early and one is on time. tcpreplay up to 4.4 reads the times of captures to a µs; `--pps` does not depend on them."
                 .to_owned(),
         )],
@@ -186,7 +188,11 @@ fn section(title: &str, series: &[&(&Series, Figures, Pacing)], rounds: u32) -> 
     let mut items = vec![Item::Table(table)];
     for (series, figures, pacing) in series {
         let name = format!("{}, {}: one frame every {} ns", series.sender.name(), series.load, fixed(series.period_ns, 1));
-        items.push(Figure::item(name, Plot::Spacing(Spacing::of(pacing)), "No two frames were seen."));
+        items.push(Figure::item(
+            name,
+            Plot::Spacing(Spacing { reach_ns: Some(REACH_NS), ..Spacing::of(pacing) }),
+            "No two frames were seen.",
+        ));
         for why in &figures.failed {
             items.push(Item::Note(format!("{}, {}: a round failed: {why}", series.sender.name(), series.load)));
         }

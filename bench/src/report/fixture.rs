@@ -43,6 +43,7 @@ pub fn report(blades: u64) -> ChassisReport {
             lateness_p99_ns: 1_420,
             lateness_max_ns: 61_200,
             valid: false,
+            bias: Some(traffic_gen::measure::LoopbackBias { frames: 1_000, min_ns: 90, p50_ns: 120, p999_ns: 400, max_ns: 9_000 }),
         },
         latency_method: "from planned departure to arrival of the last bit".to_owned(),
         timeline: timeline(&mut chance, directions.len()),

@@ -6,6 +6,7 @@ use std::fmt;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use traffic_gen::measure::LoopbackBias;
 use traffic_gen::output::numbers::{count, ratio};
 use traffic_gen::output::plots::LatencyTick;
 use traffic_gen::output::{Distribution, Machine, Rate, Section, Setting, Summary, Warning};
@@ -207,6 +208,8 @@ pub struct GeneratorQuality {
     pub lateness_max_ns: u64,
     /// Whether the load that was asked for was offered; if not, the run says less than it seems to.
     pub valid: bool,
+    /// Its own part of every latency, from frames looped back past the switch; `None` if it was not measured.
+    pub bias: Option<LoopbackBias>,
 }
 
 impl GeneratorQuality {

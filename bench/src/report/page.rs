@@ -240,5 +240,13 @@ fn generator(chassis: &ChassisReport) -> Section {
         Cell::Micros(quality.lateness_max_ns as f64),
         Cell::text(if quality.valid { "kept its rate" } else { "missed its rate" }),
     ]);
-    Section::new("Generator", vec![Item::Table(table), Item::Note("Late: actual less planned departure.".to_owned())])
+    let mut items = vec![Item::Table(table), Item::Note("Late: actual less planned departure.".to_owned())];
+    if let Some(bias) = &quality.bias {
+        let text = format!(
+            "Bias: {}, looped back past the switch. Every latency contains as much of the generator itself; it is not taken off.",
+            bias.text()
+        );
+        items.push(Item::Note(text));
+    }
+    Section::new("Generator", items)
 }

@@ -80,6 +80,14 @@ fn print_generator(report: &ChassisReport, out: &mut dyn Write, width: u16) -> i
         fixed(generator.achieved_pps / 1e6, 3),
     );
     print_wrapped(out, "generator: ", &text, width)?;
+    if let Some(bias) = &generator.bias {
+        print_wrapped(
+            out,
+            "bias: ",
+            &format!("{}, looped back past the switch; part of every latency, not taken off", bias.text()),
+            width,
+        )?;
+    }
     if let Some(ns) = report.line_transfer_ns {
         writeln!(out, "cores: a cache line takes {} ns between switch and generator", fixed(ns, 0))?;
     }

@@ -36,7 +36,7 @@ pub struct Args {
     ports: Vec<String>,
     /// Two ports joined by a cable, as --port: the tester's own part of every latency is measured through them [default: memory ports, which
     /// leaves out what drivers take]
-    #[arg(long, value_name = "SPEC@RATE", num_args = 2, requires = "ports")]
+    #[arg(long, value_name = "SPEC@RATE", num_args = 2)]
     loopback: Vec<String>,
     /// Frame sizes in bytes with FCS, 64 to 9220 [default: 64,128,256,512,1024,1280,1518]
     #[arg(long, value_delimiter = ',', value_name = "BYTES", value_parser = clap::value_parser!(u16).range(64..=9220))]
@@ -161,6 +161,9 @@ impl Args {
 
     /// The tester's own part of every latency, in real time.
     fn bias(&self, testbed: &mut dyn Testbed) -> Result<Option<(LoopbackBias, &'static str)>, Failure> {
+        if testbed.is_virtual() && !self.loopback.is_empty() {
+            return Err(Failure::input("--loopback: the device is on the virtual clock, where the tester adds nothing to latencies"));
+        }
         let (bias, through) = if self.loopback.is_empty() {
             (testbed.loopback_bias(), "memory ports")
         } else {

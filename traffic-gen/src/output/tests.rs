@@ -183,7 +183,8 @@ fn absurd_numbers_are_drawn() {
                 range_ns: (0, u64::MAX),
             }),
             Plot::OverTime(Strip { unit: String::new(), loss: true, points: vec![(x, x), (1.0, 2.0)] }),
-            Plot::Spacing(Spacing { errors: vec![(i64::MIN, u64::MAX), (0, 1), (i64::MAX, 3)] }),
+            Plot::Spacing(Spacing { errors: vec![(i64::MIN, u64::MAX), (0, 1), (i64::MAX, 3)], reach_ns: None }),
+            Plot::Spacing(Spacing { errors: vec![(i64::MIN, 2), (0, 1), (i64::MAX, 3)], reach_ns: Some(0) }),
             Plot::Boxes(Boxes { unit: String::new(), rows: vec![BoxRow { name: String::new(), values: vec![x, 1.0, x, 1e9] }] }),
             Plot::Ports(vec![PortBar { offered_bps: x, rx_bps: x, tx_bps: x, lost: u64::MAX, due: 1, ..PortBar::default() }]),
         ];

@@ -24,6 +24,8 @@ const NAMES: u32 = 18;
 pub struct Spacing {
     /// Distance in ns, count; in order.
     pub errors: Vec<(i64, u64)>,
+    /// How far to each side is drawn, in ns. `None`: to all but one in a thousand.
+    pub reach_ns: Option<i64>,
 }
 
 impl Spacing {
@@ -35,7 +37,7 @@ impl Spacing {
 
 impl From<&SignedBuckets> for Spacing {
     fn from(spacing: &SignedBuckets) -> Spacing {
-        Spacing { errors: spacing.iter().collect() }
+        Spacing { errors: spacing.iter().collect(), reach_ns: None }
     }
 }
 
@@ -44,7 +46,7 @@ pub(super) fn draw(spacing: &Spacing, label: &str) -> Drawn {
     if all == 0 {
         return Ok(None);
     }
-    let reach = reach(&spacing.errors, all);
+    let reach = spacing.reach_ns.unwrap_or_else(|| reach(&spacing.errors, all)).max(1);
     let width = ((2 * reach + BARS - 1) / BARS).max(1);
     let (mut bars, mut outside) = (vec![0_u64; BARS as usize + 1], 0_u64);
     for &(error, count) in &spacing.errors {
