@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::backend::af_packet;
 use crate::backend::af_xdp::{self, AfXdpError};
+use crate::backend::dpdk::{self, DpdkError};
 use crate::backend::memif;
 use crate::backend::pcap::{self, PcapError};
 use crate::backend::tap;
@@ -74,6 +75,9 @@ pub enum OpenError {
         /// What stands against it.
         source: std::io::Error,
     },
+    /// DPDK.
+    #[error(transparent)]
+    Dpdk(#[from] DpdkError),
     /// Interfaces.
     #[error(transparent)]
     Interface(#[from] OpenInterfaceError),
@@ -106,7 +110,7 @@ pub fn open(spec: &PortSpec, options: &OpenOptions<'_>) -> Result<Port, OpenErro
             Err(OpenError::Kind { kind, why: "both their ends belong to the program that makes them; this one makes none" })
         }
         PortKind::Memif => open_memif(spec),
-        kind @ PortKind::Dpdk => Err(OpenError::Kind { kind, why: "expected `pcap`, `auto`, `af_xdp`, `af_packet`, `tap` or `memif`" }),
+        PortKind::Dpdk => dpdk::open(spec, options),
     }
 }
 

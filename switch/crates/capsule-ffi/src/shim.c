@@ -1,0 +1,106 @@
+#define _GNU_SOURCE
+#include "shim.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The data path reads and writes mbufs as `struct shim_mbuf`. lib.rs asserts the same offsets once more, for its compiler. */
+#define SAME(field)                                                                                                                   \
+	_Static_assert(offsetof(struct rte_mbuf, field) == offsetof(struct shim_mbuf, field), "rte_mbuf." #field " has moved");       \
+	_Static_assert(sizeof(((struct rte_mbuf *)0)->field) == sizeof(((struct shim_mbuf *)0)->field), "rte_mbuf." #field " has grown")
+SAME(buf_addr);
+SAME(data_off);
+SAME(refcnt);
+SAME(nb_segs);
+SAME(port);
+SAME(ol_flags);
+SAME(packet_type);
+SAME(pkt_len);
+SAME(data_len);
+SAME(vlan_tci);
+SAME(vlan_tci_outer);
+SAME(buf_len);
+SAME(pool);
+SAME(next);
+_Static_assert(sizeof(struct rte_mbuf) == sizeof(struct shim_mbuf), "rte_mbuf has another size");
+
+int shim_errno(void) { return rte_errno; }
+
+uint16_t shim_rx_burst(uint16_t port, uint16_t queue, struct shim_mbuf **packets, uint16_t count)
+{
+	return rte_eth_rx_burst(port, queue, (struct rte_mbuf **)packets, count);
+}
+
+uint16_t shim_tx_burst(uint16_t port, uint16_t queue, struct shim_mbuf **packets, uint16_t count)
+{
+	return rte_eth_tx_burst(port, queue, (struct rte_mbuf **)packets, count);
+}
+
+int shim_alloc_bulk(struct rte_mempool *pool, struct shim_mbuf **packets, unsigned count)
+{
+	return rte_pktmbuf_alloc_bulk(pool, (struct rte_mbuf **)packets, count);
+}
+
+void shim_free_bulk(struct shim_mbuf **packets, unsigned count)
+{
+	rte_pktmbuf_free_bulk((struct rte_mbuf **)packets, count);
+}
+
+int shim_link(uint16_t port, uint32_t *speed_mbps)
+{
+	struct rte_eth_link link;
+	memset(&link, 0, sizeof(link));
+	int error = rte_eth_link_get_nowait(port, &link);
+	if (error != 0)
+		return error;
+	*speed_mbps = link.link_speed == RTE_ETH_SPEED_NUM_UNKNOWN ? 0 : link.link_speed;
+	return link.link_status == RTE_ETH_LINK_UP;
+}
+
+int shim_mac(uint16_t port, uint8_t *octets)
+{
+	struct rte_ether_addr address;
+	int error = rte_eth_macaddr_get(port, &address);
+	if (error == 0)
+		memcpy(octets, address.addr_bytes, sizeof(address.addr_bytes));
+	return error;
+}
+
+static void (*log_write)(const char *text, size_t len);
+
+static ssize_t log_cookie(void *cookie, const char *text, size_t len)
+{
+	(void)cookie;
+	log_write(text, len);
+	return (ssize_t)len;
+}
+
+int shim_log_to(void (*write)(const char *text, size_t len))
+{
+	cookie_io_functions_t functions = { .write = log_cookie };
+	log_write = write;
+	FILE *stream = fopencookie(NULL, "w", functions);
+	if (stream == NULL)
+		return -1;
+	return rte_openlog_stream(stream);
+}
+
+static int removed(uint16_t port, enum rte_eth_event_type event, void *gone, void *result)
+{
+	(void)port;
+	(void)event;
+	(void)result;
+	__atomic_store_n((bool *)gone, true, __ATOMIC_RELEASE);
+	return 0;
+}
+
+int shim_watch_removal(uint16_t port, bool *gone)
+{
+	return rte_eth_dev_callback_register(port, RTE_ETH_EVENT_INTR_RMV, removed, gone);
+}
+
+int shim_forget_removal(uint16_t port, bool *gone)
+{
+	return rte_eth_dev_callback_unregister(port, RTE_ETH_EVENT_INTR_RMV, removed, gone);
+}

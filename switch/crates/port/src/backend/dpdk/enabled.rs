@@ -1,0 +1,126 @@
+//! The port: queues for workers, and the device for control.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::eal::{self, Eal};
+use super::ethdev::{Ethdev, interfaces_of};
+use super::queue::{DpdkRx, DpdkTx};
+use super::{Options, is_pci};
+use crate::clock::Nanos;
+use crate::device::{Device, DeviceStatistics, LinkState, Port, RxQueue, TxQueue};
+use crate::netdev::OpenInterfaceError;
+use crate::netdev::route;
+use crate::open::{OpenError, OpenOptions};
+use crate::spec::PortSpec;
+use wire::MacAddr;
+
+/// Link and statistics are asked for so often.
+const LOOK_PERIOD: Nanos = Nanos::from_millis(50);
+
+/// Opens the device that `spec` names; starts DPDK with the first one.
+///
+/// # Errors
+/// DPDK does not start or has too little memory, there is no such device, it refuses what the options ask for, or it carries the machine's default route.
+pub fn open(spec: &PortSpec, options: &OpenOptions<'_>) -> Result<Port, OpenError> {
+    let parsed = Options::parse(spec, options.queue)?;
+    if is_pci(&parsed.device) && !options.force_default_route {
+        refuse_default_route(&parsed.device)?;
+    }
+    let eal = eal::start()?;
+    let ethdev = Arc::new(Ethdev::open(&parsed)?);
+    let rx = (0..ethdev.queues).map(|queue| -> Box<dyn RxQueue> { Box::new(DpdkRx::new(Arc::clone(&ethdev), queue)) }).collect();
+    let tx = (0..ethdev.queues).map(|queue| -> Box<dyn TxQueue> { Box::new(DpdkTx::new(Arc::clone(&ethdev), queue)) }).collect();
+    let device =
+        DpdkDevice { ethdev, eal, speed_mbps: 0, next_look: Nanos::ZERO, statistics: DeviceStatistics::default(), errors: Vec::new() };
+    Ok(Port { rx, tx, device: Box::new(device) })
+}
+
+fn refuse_default_route(device: &str) -> Result<(), OpenError> {
+    let carriers = route::default_interfaces().map_err(|source| OpenInterfaceError::System { interface: device.to_owned(), source })?;
+    match interfaces_of(device).into_iter().find(|interface| carriers.contains(interface)) {
+        Some(interface) => Err(OpenError::DefaultRoute(interface)),
+        None => Ok(()),
+    }
+}
+
+struct DpdkDevice {
+    ethdev: Arc<Ethdev>,
+    eal: &'static Eal,
+    speed_mbps: u32,
+    next_look: Nanos,
+    statistics: DeviceStatistics,
+    errors: Vec<String>,
+}
+
+impl Device for DpdkDevice {
+    fn kind(&self) -> &'static str {
+        "dpdk"
+    }
+
+    fn describe(&self) -> String {
+        let ethdev = &self.ethdev;
+        let link = match (self.link(), self.speed_mbps) {
+            (LinkState::Down, _) if ethdev.is_gone() => ", unplugged".to_owned(),
+            (LinkState::Down, _) => ", no link".to_owned(),
+            (LinkState::Up, 0) => String::new(),
+            (LinkState::Up, mbps) => format!(", {mbps} Mbit/s"),
+        };
+        let (rx, tx) = ethdev.descriptors;
+        format!("dpdk {} ({}), {} queue(s) of {rx}/{tx} descriptors, MTU {}{link}", ethdev.name, ethdev.driver, ethdev.queues, ethdev.mtu)
+    }
+
+    fn link(&self) -> LinkState {
+        if self.ethdev.up.load(Ordering::Acquire) { LinkState::Up } else { LinkState::Down }
+    }
+
+    fn maintain(&mut self, now: Nanos) {
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now + LOOK_PERIOD;
+        let was = self.link();
+        let (speed_mbps, lost) = self.ethdev.look();
+        self.speed_mbps = speed_mbps;
+        self.statistics.tx_lost = lost;
+        self.statistics.link_downs += u64::from(was == LinkState::Up && self.link() == LinkState::Down);
+        if self.ethdev.is_gone() && self.errors.is_empty() {
+            self.errors.push(format!("{} was unplugged: the port stays down until the switch is started again", self.ethdev.name));
+        }
+    }
+
+    fn mode(&self) -> Option<String> {
+        Some("copied".to_owned())
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        let ethdev = &self.ethdev;
+        let pages = if self.eal.hugepages { "hugepages" } else { "plain pages" };
+        let mut reasons = vec![
+            format!("{} on {pages}: {}", eal::version(), self.eal.arguments),
+            format!("frames copied between DPDK's buffers and the switch's so far: {}", ethdev.copied.load(Ordering::Relaxed)),
+        ];
+        reasons.extend(ethdev.notes.iter().cloned());
+        reasons
+    }
+
+    fn mac(&self) -> Option<MacAddr> {
+        self.ethdev.mac
+    }
+
+    fn mtu(&self) -> Option<u32> {
+        Some(self.ethdev.mtu)
+    }
+
+    fn queues(&self) -> usize {
+        usize::from(self.ethdev.queues)
+    }
+
+    fn statistics(&self) -> DeviceStatistics {
+        self.statistics
+    }
+
+    fn errors(&self) -> Vec<String> {
+        self.errors.clone()
+    }
+}

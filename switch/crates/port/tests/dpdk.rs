@@ -1,0 +1,302 @@
+//! Ports on DPDK's virtual devices, with the real EAL. DPDK can be started once in a process, so each test runs in one of its own: the test starts
+//! this program again with only itself to run.
+#![cfg(feature = "dpdk")]
+
+#[path = "world/mod.rs"]
+mod world;
+
+use std::path::Path;
+use std::process::Command;
+
+use port::backend::dpdk::{self, EalSettings};
+use port::capture::{CaptureFile, CaptureWriter, FrameNotes};
+use port::{Burst, Hugepages, LinkState, Nanos, Refusal};
+use world::{Opened, Raw, alone, frame, ip, veth};
+
+/// Names the test that this process is to run.
+const CHILD: &str = "DPDK_TEST";
+
+/// Runs `test`, the body of the test `name`, in a process of its own.
+fn in_its_own_process(name: &str, test: impl FnOnce()) {
+    if std::env::var(CHILD).is_ok_and(|child| child == name) {
+        return test();
+    }
+    let program = std::env::current_exe().unwrap();
+    let output = Command::new(program).args(["--exact", name, "--nocapture"]).env(CHILD, name).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    eprintln!("{err}");
+    assert!(output.status.success() && out.contains("1 passed"), "{}\n{out}\n{err}", output.status);
+}
+
+/// Plain pages and no PCI, as on any machine.
+fn plain(memory_mib: u32) {
+    dpdk::configure(EalSettings { memory_mib: Some(memory_mib), hugepages: Hugepages::Never, pci: false, arguments: Vec::new() });
+}
+
+/// Frames of all lengths and tags, the longest in several buffers.
+fn frames() -> Vec<Vec<u8>> {
+    let (vlan, service) = ([0x81, 0, 0, 10], [0x88, 0xa8, 0, 20]);
+    let lens = [60, 64, 1514, 1518, 1919, 1920, 1921, 2047, 2048, 2049, 3840, 3841, 4096, 9018];
+    let mut frames: Vec<Vec<u8>> = lens.iter().map(|len| frame(*len, &[], 1)).collect();
+    frames.extend([60, 1518, 5000].map(|len| frame(len, &[vlan], 2)));
+    frames.extend([64, 1522].map(|len| frame(len, &[service, vlan], 3)));
+    frames
+}
+
+fn write_capture(path: &Path, frames: &[Vec<u8>]) {
+    let mut writer = CaptureWriter::new(std::fs::File::create(path).unwrap()).unwrap();
+    writer.add_interface("in", None).unwrap();
+    for (frame, at) in frames.iter().zip(0..) {
+        writer.write_frame(0, at * 1000, frame, frame.len() as u32, &FrameNotes::default()).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+fn read_capture(path: &Path) -> Vec<Vec<u8>> {
+    CaptureFile::open(path).unwrap().frames().map(|frame| frame.unwrap().bytes.to_vec()).collect()
+}
+
+/// Closes a port and looks whether everything came home, ours and DPDK's.
+fn close(opened: Opened) {
+    opened.close();
+    assert_eq!(dpdk::mbufs_lost(), 0, "mbufs leaked");
+}
+
+#[test]
+fn captures_in_and_out_octet_for_octet() {
+    in_its_own_process("captures_in_and_out_octet_for_octet", || {
+        plain(64);
+        let folder = tempfile::tempdir().unwrap();
+        let (input, output) = (folder.path().join("in.pcap"), folder.path().join("out.pcap"));
+        write_capture(&input, &frames());
+        let spec = format!("dpdk:net_pcap0,rx_pcap={},tx_pcap={},mtu=9000", input.display(), output.display());
+        let mut opened = Opened::open(&spec);
+        assert_eq!((opened.port.device.kind(), opened.port.device.link(), opened.port.device.mtu()), ("dpdk", LinkState::Up, Some(9000)));
+        let mut received = Vec::new();
+        opened.until("all frames of the capture", |opened| {
+            received.extend(opened.receive());
+            received.len() >= frames().len()
+        });
+        assert_eq!(received, frames());
+        for frame in frames() {
+            assert!(opened.send(&frame), "{} bytes", frame.len());
+        }
+        close(opened);
+        assert_eq!(read_capture(&output), frames());
+    });
+}
+
+#[test]
+fn frames_to_and_from_the_kernel_through_a_tap() {
+    in_its_own_process("frames_to_and_from_the_kernel_through_a_tap", || {
+        alone(|| {
+            plain(64);
+            let mut opened = Opened::open("dpdk:net_tap0,iface=dtap");
+            ip("link set dtap up");
+            exchange(&mut opened, "dtap");
+            close(opened);
+        });
+    });
+}
+
+#[test]
+fn frames_over_a_veth_through_the_packet_driver() {
+    in_its_own_process("frames_over_a_veth_through_the_packet_driver", || {
+        alone(|| {
+            plain(128);
+            veth("near", "far");
+            let mut opened = Opened::open("dpdk:net_af_packet0,iface=near");
+            exchange(&mut opened, "far");
+            close(opened);
+        });
+    });
+}
+
+/// Frames with and without tag, both ways, between a port and an interface.
+fn exchange(opened: &mut Opened, interface: &str) {
+    let raw = Raw::new(interface);
+    opened.until("the link", |opened| opened.port.device.link() == LinkState::Up);
+    for len in [60, 333, 1514] {
+        let sent = frame(len, &[], 7);
+        raw.send(&sent);
+        assert_eq!(opened.receive_ours(1), [sent]);
+        let sent = frame(len, &[], 9);
+        assert!(opened.send(&sent));
+        assert_eq!(raw.receive_ours(), sent);
+    }
+}
+
+#[test]
+fn a_full_ring_refuses_and_nothing_leaks() {
+    in_its_own_process("a_full_ring_refuses_and_nothing_leaks", || {
+        plain(64);
+        let mut opened = Opened::open("dpdk:net_ring0,mtu=9000");
+        // Nothing to send is nothing, not an error.
+        assert_eq!(opened.port.tx[0].tx_burst(Nanos::ZERO, &mut opened.pool, &mut Burst::new()), 0);
+        let mut sent = Vec::new();
+        while opened.send(&frame(60 + sent.len() % 7, &[], sent.len() as u8)) {
+            sent.push(frame(60 + sent.len() % 7, &[], sent.len() as u8));
+            assert!(sent.len() < 100_000, "the ring is never full");
+        }
+        assert_eq!(opened.port.tx[0].refusal(), Refusal::Full);
+        // The rest of a refused burst stays, in order.
+        let mut burst: Burst = (0..3u8).map(|mark| opened.pool.alloc_copy(&frame(100, &[], mark)).unwrap()).collect();
+        assert_eq!(opened.port.tx[0].tx_burst(Nanos::ZERO, &mut opened.pool, &mut burst), 0);
+        assert_eq!(
+            burst.iter().map(|packet| opened.pool.head(packet)[99]).collect::<Vec<_>>(),
+            (0..3u8).map(|mark| frame(100, &[], mark)[99]).collect::<Vec<_>>()
+        );
+        opened.pool.free_all(&mut burst);
+        // Too long for the MTU, and it says so.
+        assert!(!opened.send(&frame(9023, &[], 0)));
+        assert_eq!(opened.port.tx[0].refusal(), Refusal::Oversize);
+        let mut received = opened.receive();
+        assert_eq!(received, sent[..received.len()]);
+        assert!(!received.is_empty() && received.len() < sent.len());
+        // One that is longer than an mbuf, behind the others.
+        assert!(opened.send(&frame(9014, &[], 5)));
+        sent.push(frame(9014, &[], 5));
+        opened.until("all that was sent", |opened| {
+            received.extend(opened.receive());
+            received.len() == sent.len()
+        });
+        assert_eq!(received, sent);
+        // What is still in the ring when the port is closed is nobody's loss.
+        assert!(opened.send(&frame(60, &[], 1)));
+        close(opened);
+    });
+}
+
+#[test]
+fn without_buffers_frames_are_dropped_and_counted() {
+    in_its_own_process("without_buffers_frames_are_dropped_and_counted", || {
+        plain(64);
+        let mut opened = Opened::open("dpdk:net_null0,size=1000");
+        let mut held = Vec::new();
+        while let Some(packet) = opened.pool.alloc(60) {
+            held.push(packet);
+        }
+        assert_eq!(opened.receive(), Vec::<Vec<u8>>::new());
+        let drops = opened.port.rx[0].drops();
+        assert!(drops.no_buffer > 0);
+        assert_eq!(drops.bytes, drops.no_buffer * 1000);
+        held.into_iter().for_each(|packet| opened.pool.free(packet));
+        assert!(opened.receive().iter().all(|frame| frame.len() == 1000));
+        close(opened);
+    });
+}
+
+#[test]
+fn queues_are_polled_by_threads_of_ours_and_one_may_panic() {
+    in_its_own_process("queues_are_polled_by_threads_of_ours_and_one_may_panic", || {
+        plain(128);
+        let Opened { mut port, mempool, .. } = Opened::open("dpdk:net_null0,queues=4,size=200");
+        assert_eq!((port.rx.len(), port.tx.len(), port.device.queues()), (4, 4, 4));
+        let threads: Vec<_> = port
+            .rx
+            .drain(..)
+            .zip(port.tx.drain(..))
+            .enumerate()
+            .map(|(index, (mut rx, mut tx))| {
+                let mut pool = mempool.cache();
+                std::thread::spawn(move || {
+                    let (mut burst, mut forwarded) = (Burst::new(), 0);
+                    while forwarded < 10_000 {
+                        rx.rx_burst(Nanos::ZERO, &mut pool, &mut burst, 32);
+                        forwarded += tx.tx_burst(Nanos::ZERO, &mut pool, &mut burst);
+                        pool.free_all(&mut burst);
+                        assert!(index > 0 || forwarded < 5_000, "meant to");
+                    }
+                    forwarded
+                })
+            })
+            .collect();
+        let results: Vec<_> = threads.into_iter().map(|thread| thread.join().map_err(|_| "panicked")).collect();
+        assert!(results[0].is_err() && results[1..].iter().all(|result| result.is_ok_and(|forwarded| forwarded >= 10_000)), "{results:?}");
+        assert_eq!(port.device.link(), LinkState::Up);
+        drop(port);
+        assert_eq!((mempool.in_use(), dpdk::mbufs_lost()), (0, 0));
+    });
+}
+
+#[test]
+fn too_little_memory_is_an_error_with_the_amount() {
+    in_its_own_process("too_little_memory_is_an_error_with_the_amount", || {
+        plain(16);
+        let error = Opened::try_open("dpdk:net_null0,rxd=16384,txd=16384").err().unwrap().to_string();
+        assert!(
+            error.starts_with("net_null0: ") && error.contains(" packet buffers (mbufs) need ") && error.contains("of 16 MiB are free"),
+            "{error}"
+        );
+        assert!(error.contains("raise dpdk.memory_mib"), "{error}");
+        // The device has been let go of: a smaller port of it opens.
+        close(Opened::open("dpdk:net_null0"));
+    });
+}
+
+#[test]
+fn hugepages_are_used_or_the_error_has_the_amount() {
+    in_its_own_process("hugepages_are_used_or_the_error_has_the_amount", || {
+        let settings = EalSettings { memory_mib: Some(64), hugepages: Hugepages::Require, pci: false, arguments: Vec::new() };
+        dpdk::configure(settings);
+        match Opened::try_open("dpdk:net_null0") {
+            Ok(opened) => {
+                assert!(opened.port.device.reasons()[0].contains(" on hugepages: "), "{:?}", opened.port.device.reasons());
+                close(opened);
+            }
+            Err(error) => {
+                let error = error.to_string();
+                assert!(error.contains("64 MiB on hugepages") && error.contains("sysctl vm.nr_hugepages="), "{error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn two_processes_side_by_side_and_no_files_left() {
+    in_its_own_process("two_processes_side_by_side_and_no_files_left", || {
+        plain(64);
+        let mut opened = Opened::open("dpdk:net_ring0");
+        let name = "captures_in_and_out_octet_for_octet";
+        let other = Command::new(std::env::current_exe().unwrap()).args(["--exact", name]).env(CHILD, name).output().unwrap();
+        assert!(other.status.success(), "{}", String::from_utf8_lossy(&other.stderr));
+        assert!(opened.send(&frame(60, &[], 1)));
+        assert_eq!(opened.receive(), [frame(60, &[], 1)]);
+        close(opened);
+        let mut names = std::fs::read_dir("/var/run/dpdk").into_iter().flatten().flatten().map(|entry| entry.file_name());
+        assert!(!names.any(|name| name.to_string_lossy() == format!("bladeswitch-{}", std::process::id())));
+    });
+}
+
+#[test]
+fn what_cannot_be_is_said() {
+    in_its_own_process("what_cannot_be_is_said", || {
+        plain(64);
+        let first = Opened::open("dpdk:net_null0");
+        for (spec, message) in [
+            ("dpdk:net_null0", "net_null0: rte_dev_probe: it is there already: another port has it"),
+            ("dpdk:net_nosuch0", "net_nosuch0: rte_dev_probe: "),
+            ("dpdk:net_pcap0,rx_pcap=/nonexistent/in.pcap", "net_pcap0: rte_dev_probe: "),
+            ("dpdk:net_null1,queues=99", "`queues=99`: expected queues=1 to 64"),
+            ("dpdk:net_ring1,queues=64", "`queues=64`: expected queues=1 to "),
+        ] {
+            let error = Opened::try_open(spec).err().unwrap_or_else(|| panic!("{spec} was opened")).to_string();
+            assert!(error.contains(message) && !error.contains('\n'), "{spec}: {error}");
+        }
+        close(first);
+        // Gone and there again.
+        close(Opened::open("dpdk:net_null0"));
+    });
+}
+
+#[test]
+fn wrong_arguments_of_dpdk_are_shown() {
+    in_its_own_process("wrong_arguments_of_dpdk_are_shown", || {
+        let arguments = vec!["--no-such-argument".to_owned()];
+        dpdk::configure(EalSettings { memory_mib: None, hugepages: Hugepages::Never, pci: false, arguments });
+        for _ in 0..2 {
+            let error = Opened::try_open("dpdk:net_null0").err().unwrap().to_string();
+            assert!(error.starts_with("DPDK does not start with `bladeswitch ") && error.contains("--no-such-argument"), "{error}");
+        }
+    });
+}
