@@ -9,6 +9,7 @@ use dataplane::Worker;
 use dataplane::fdb::Limits;
 use dataplane::worker::{self, Sizes};
 use port::backend::af_xdp;
+use port::backend::dpdk::{self, EalSettings};
 use port::backend::memory::{self, Cable, Plug};
 use port::{BURST_MAX, LinkState, Mempool, Nanos, OpenOptions, PORTS_MAX, Port};
 use thiserror::Error;
@@ -121,6 +122,7 @@ pub fn memory_ports(config: &Config, rx_queue: usize) -> (Vec<Port>, Vec<Port>, 
 /// # Errors
 /// The first port that cannot be opened.
 pub fn open_ports(config: &Config, mempool: &Mempool, force_default_route: bool) -> Result<(Vec<Port>, FarEnds), OpenError> {
+    dpdk::configure(eal_settings(config));
     let (mut ports, mut far_ends) = (Vec::new(), Vec::new());
     for (index, port) in config.ports.iter().enumerate() {
         if port.spec.kind == PortKind::Memory {
@@ -140,6 +142,16 @@ pub fn open_ports(config: &Config, mempool: &Mempool, force_default_route: bool)
         ports.push(port::open(&port.spec, &options).map_err(|source| OpenError { port: port.name.clone(), source: Box::new(source) })?);
     }
     Ok((ports, far_ends))
+}
+
+/// How DPDK is started when a port needs it.
+fn eal_settings(config: &Config) -> EalSettings {
+    EalSettings {
+        memory_mib: config.dpdk.memory_mib,
+        hugepages: config.dpdk.hugepages,
+        pci: config.ports.iter().any(|port| port.spec.kind == PortKind::Dpdk && dpdk::is_pci(&port.spec.arg)),
+        arguments: config.dpdk.arguments.clone(),
+    }
 }
 
 /// The slot of a port, if it is a blade's.

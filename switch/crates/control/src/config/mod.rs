@@ -39,8 +39,8 @@ mod tests;
 pub use backplane::{BackplaneConfig, BusConfig, BusKind, SlotConfig, Station};
 pub use error::{ConfigError, ConfigErrors};
 pub use model::{
-    AgentsConfig, Config, FdbConfig, FdbEntryConfig, FdbTarget, IdentityConfig, Idle, LanesConfig, NeighborConfig, PoolConfig, PortConfig,
-    Role, SwitchConfig, VlanConfig, VlanMode,
+    AgentsConfig, Config, DpdkConfig, FdbConfig, FdbEntryConfig, FdbTarget, IdentityConfig, Idle, LanesConfig, NeighborConfig, PoolConfig,
+    PortConfig, Role, SwitchConfig, VlanConfig, VlanMode,
 };
 pub use port::spec::{PortKind, PortSpec, PortSpecError};
 pub use speed::{Speed, SpeedParseError};

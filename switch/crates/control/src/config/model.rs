@@ -28,6 +28,8 @@ pub struct Config {
     pub switch: SwitchConfig,
     /// Its packet buffers.
     pub pool: PoolConfig,
+    /// The environment of ports on DPDK devices.
+    pub dpdk: DpdkConfig,
     /// Address learning.
     pub fdb: FdbConfig,
     /// What frames to the switch's own address are resolved.
@@ -95,6 +97,21 @@ pub struct PoolConfig {
     /// Which pages to ask for.
     #[serde(serialize_with = "hugepages")]
     pub hugepages: Hugepages,
+}
+
+/// `[dpdk]`: the environment of ports on DPDK devices. Without such ports nothing of it is used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DpdkConfig {
+    /// DPDK's own memory in MiB, [`port::backend::dpdk::MEMORY_MIB`]; `None`: as much as the ports take on hugepages,
+    /// [`port::backend::dpdk::NO_HUGE_MIB`] on plain pages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<u32>,
+    /// Which pages it lies on.
+    #[serde(serialize_with = "hugepages")]
+    pub hugepages: Hugepages,
+    /// Further arguments for EAL, after those that the switch gives.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
 }
 
 /// `[fdb]`: address learning.

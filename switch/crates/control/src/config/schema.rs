@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use dataplane::tables::ControlRights;
+use port::backend::dpdk::MEMORY_MIB;
 use port::mempool::BUFFERS_MAX;
 use port::{BURST_MAX, Hugepages, PORTS_MAX};
 use toml::Spanned;
@@ -15,7 +16,7 @@ use wire::{MacAddr, Vid};
 use super::backplane::{self, BACKPLANE, BackplaneDraft};
 use super::error::{Findings, Span};
 use super::model::{
-    AgentsConfig, Config, FdbConfig, IdentityConfig, Idle, LanesConfig, PoolConfig, PortConfig, Role, SwitchConfig, VlanMode,
+    AgentsConfig, Config, DpdkConfig, FdbConfig, IdentityConfig, Idle, LanesConfig, PoolConfig, PortConfig, Role, SwitchConfig, VlanMode,
 };
 use super::section::{Schemas, Section, SectionSchema, refuse_unknown_sections, repeated, single};
 use super::steering::{self, FUNCTION, STEER, SteeringDraft};
@@ -32,6 +33,7 @@ const FDB_LIMIT: std::ops::RangeInclusive<u64> = 1..=4_194_304;
 const SWITCH: SectionSchema =
     SectionSchema { name: "switch", repeated: false, keys: &["name", "mac", "workers", "cores", "burst", "idle", "api", "max_frame"] };
 const POOL: SectionSchema = SectionSchema { name: "pool", repeated: false, keys: &["buffers", "hugepages"] };
+const DPDK: SectionSchema = SectionSchema { name: "dpdk", repeated: false, keys: &["memory_mib", "hugepages", "arguments"] };
 const FDB: SectionSchema =
     SectionSchema { name: "fdb", repeated: false, keys: &["ageing_ms", "limit", "limit_per_vlan", "limit_per_port", "move_events_per_s"] };
 const LANES: SectionSchema = SectionSchema { name: "lanes", repeated: false, keys: &["message", "ip", "notice", "notices_per_s"] };
@@ -90,8 +92,9 @@ const NEIGHBOR: SectionSchema = SectionSchema { name: "neighbor", repeated: true
 const CONTROL: &[(&str, ControlRights)] = &[("none", ControlRights::None), ("hello", ControlRights::Hello), ("all", ControlRights::All)];
 
 /// Every section there is.
-pub(super) const SECTIONS: Schemas =
-    &[&SWITCH, &POOL, &FDB, &LANES, &IDENTITY, &AGENTS, &VLAN, &BLADE, &UPLINK, &BACKPLANE, &FUNCTION, &STEER, &FDB_ENTRY, &NEIGHBOR];
+pub(super) const SECTIONS: Schemas = &[
+    &SWITCH, &POOL, &DPDK, &FDB, &LANES, &IDENTITY, &AGENTS, &VLAN, &BLADE, &UPLINK, &BACKPLANE, &FUNCTION, &STEER, &FDB_ENTRY, &NEIGHBOR,
+];
 
 /// What stands in the file, value by value.
 pub(super) struct Draft {
@@ -158,6 +161,8 @@ pub(super) fn read(root: &DeTable<'_>, out: &mut Findings<'_>) -> Draft {
 
     let pool = single(root, &POOL, SECTIONS, out);
     let pool = read_pool(&pool, out);
+    let dpdk = single(root, &DPDK, SECTIONS, out);
+    let dpdk = read_dpdk(&dpdk, out);
 
     let fdb = single(root, &FDB, SECTIONS, out);
     let limit_per_vlan = fdb.read(out, "limit_per_vlan", value::integer("entries", FDB_LIMIT));
@@ -187,7 +192,7 @@ pub(super) fn read(root: &DeTable<'_>, out: &mut Findings<'_>) -> Draft {
     let fdb_entries = repeated(root, &FDB_ENTRY, SECTIONS, out).iter().map(|section| read_fdb_entry(section, out)).collect();
     let neighbors = repeated(root, &NEIGHBOR, SECTIONS, out).iter().map(|section| read_neighbor(section, out)).collect();
 
-    let config = Config { switch, pool, fdb, lanes, identity, agents, ..Config::default() };
+    let config = Config { switch, pool, dpdk, fdb, lanes, identity, agents, ..Config::default() };
     Draft { config, cores, core_list, limit_per_vlan, limit_per_port, vlans, ports, backplanes, steering, fdb_entries, neighbors }
 }
 
@@ -241,12 +246,23 @@ fn read_switch(section: &Section<'_, '_>, cores: &[Spanned<u64>], out: &mut Find
     }
 }
 
+/// Pages that may be asked for.
+const HUGEPAGES: &[(&str, Hugepages)] = &[("auto", Hugepages::Auto), ("require", Hugepages::Require), ("never", Hugepages::Never)];
+
+fn read_dpdk(section: &Section<'_, '_>, out: &mut Findings<'_>) -> DpdkConfig {
+    let mib = u64::from(*MEMORY_MIB.start())..=u64::from(*MEMORY_MIB.end());
+    DpdkConfig {
+        memory_mib: section.read(out, "memory_mib", value::integer("MiB", mib)).map(|mib| *mib.get_ref() as u32),
+        hugepages: section.read(out, "hugepages", value::choice(HUGEPAGES)).map_or(Hugepages::Auto, Spanned::into_inner),
+        arguments: section.read_list(out, "arguments", value::argument).into_iter().map(Spanned::into_inner).collect(),
+    }
+}
+
 fn read_pool(section: &Section<'_, '_>, out: &mut Findings<'_>) -> PoolConfig {
-    let kinds = &[("auto", Hugepages::Auto), ("require", Hugepages::Require), ("never", Hugepages::Never)];
     let buffers: u32 = number(section, out, "buffers", "buffers", 0..=u64::from(BUFFERS_MAX), 0);
     PoolConfig {
         buffers: (buffers > 0).then_some(buffers),
-        hugepages: section.read(out, "hugepages", value::choice(kinds)).map_or(Hugepages::Auto, Spanned::into_inner),
+        hugepages: section.read(out, "hugepages", value::choice(HUGEPAGES)).map_or(Hugepages::Auto, Spanned::into_inner),
     }
 }
 

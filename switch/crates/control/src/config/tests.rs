@@ -36,7 +36,7 @@ const REFUSED: &[(&str, &str)] = &[
 
     // Unknown keys.
     ("[[blade]]\nslot = 1\nspped = \"1G\"\n", "c.toml:3:1: unknown key `spped` in [[blade]]: did you mean `speed`? (known keys: slot, name, mac, "),
-    ("[[blade]]\nslot = 1\n\n[swicth]\nburst = 1\n", "c.toml:4:2: unknown key `swicth` at the top of the file: did you mean `switch`? (known keys: switch, pool, "),
+    ("[[blade]]\nslot = 1\n\n[swicth]\nburst = 1\n", "c.toml:4:2: unknown key `swicth` at the top of the file: did you mean `switch`? (known keys: switch, pool, dpdk, "),
     ("[[blade]]\nslot = 1\n[switch]\nmax-frame = 1500\n", "c.toml:4:1: unknown key `max-frame` in [switch]: did you mean `max_frame`?"),
     ("[[uplink]]\nslot = 1\n", "c.toml:2:1: unknown key `slot` in [[uplink]]: it is a key of [[blade]] (known keys: name, port, "),
     ("workers = 2\n[[blade]]\nslot = 1\n", "c.toml:1:1: unknown key `workers` at the top of the file: it is a key of [switch] (known"),
@@ -73,6 +73,9 @@ const REFUSED: &[(&str, &str)] = &[
     // Tables and limits.
     ("[[blade]]\nslot = 1\n[pool]\nbuffers = 4194305\n", "c.toml:4:11: pool.buffers = 4194305: expected a whole number of buffers from 0 to 4194304"),
     ("[[blade]]\nslot = 1\n[pool]\nhugepages = true\n", "c.toml:4:13: pool.hugepages = true: expected \"auto\" or \"require\" or \"never\""),
+    ("[[blade]]\nslot = 1\n[dpdk]\nmemory_mib = 3\n", "c.toml:4:14: dpdk.memory_mib = 3: expected a whole number of MiB from 4 to 1048576"),
+    ("[[blade]]\nslot = 1\n[dpdk]\nhugepages = \"no\"\n", "c.toml:4:13: dpdk.hugepages = \"no\": expected \"auto\" or \"require\" or \"never\""),
+    ("[[blade]]\nslot = 1\n[dpdk]\narguments = [\"-v\", 1]\n", "c.toml:4:20: dpdk.arguments = 1: expected an argument as text, such as \"--socket-mem=512\""),
     ("[[blade]]\nslot = 1\n[fdb]\nageing_ms = 9\n", "c.toml:4:13: fdb.ageing_ms = 9: expected a whole number of milliseconds from 10 to 1000000000"),
     ("[[blade]]\nslot = 1\n[fdb]\nlimit = 0\n", "c.toml:4:9: fdb.limit = 0: expected a whole number of entries from 1 to 4194304"),
     ("[[blade]]\nslot = 1\n[fdb]\nlimit = 9\nlimit_per_vlan = 10\n", "c.toml:5:18: fdb.limit_per_vlan = 10: is more than the whole FDB holds: expected at most fdb.limit = 9"),

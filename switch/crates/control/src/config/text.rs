@@ -47,9 +47,10 @@ impl Serialize for Config {
         let functions: Vec<_> = self.functions.iter().map(|function| steering::function_table(self, function)).collect();
         let rules: Vec<_> = self.rules.iter().map(|rule| conditions::table(self, rule)).collect();
         let fdb_entries: Vec<_> = self.fdb_entries.iter().map(table).collect();
-        let mut config = serializer.serialize_struct("Config", 14)?;
+        let mut config = serializer.serialize_struct("Config", 15)?;
         config.serialize_field("switch", &self.switch)?;
         config.serialize_field("pool", &self.pool)?;
+        config.serialize_field("dpdk", &self.dpdk)?;
         config.serialize_field("fdb", &self.fdb)?;
         config.serialize_field("lanes", &self.lanes)?;
         config.serialize_field("identity", &self.identity)?;

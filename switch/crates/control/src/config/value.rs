@@ -86,6 +86,12 @@ pub(super) fn file_path(value: &DeValue<'_>) -> Result<PathBuf, String> {
     value.as_str().filter(fits).map(PathBuf::from).ok_or_else(|| "expected the path of a file, such as \"/etc/bladeswitch.key\"".to_owned())
 }
 
+/// An argument of a program.
+pub(super) fn argument(value: &DeValue<'_>) -> Result<String, String> {
+    let fits = |text: &&str| !text.is_empty() && !text.contains(char::is_control);
+    value.as_str().filter(fits).map(str::to_owned).ok_or_else(|| "expected an argument as text, such as \"--socket-mem=512\"".to_owned())
+}
+
 /// The address of a station: neither group nor zero.
 pub(super) fn station_mac(value: &DeValue<'_>) -> Result<MacAddr, String> {
     const EXPECTED: &str = "expected the MAC address of one station, six hexadecimal octets such as \"02:00:00:00:00:01\"";
