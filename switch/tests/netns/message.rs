@@ -10,6 +10,8 @@ use wire::message::{Final, Message, MessageType};
 
 use crate::site::{KINDS, Site, can, marker};
 
+const BODY: &[u8] = b"from blade 1 to blade 2";
+
 #[test]
 fn a_message_reaches_its_final_destination() {
     if !can(&["tcpdump", "tcpreplay", "tshark"]) {
@@ -31,7 +33,7 @@ fn a_message_reaches_its_final_destination() {
                 message_type: MessageType::Data,
                 final_destination,
                 inner: EtherType(0x9000),
-                body: b"from blade 1 to blade 2",
+                body: BODY,
             };
             frames.push(message.emit(&[]).unwrap());
         }
@@ -46,14 +48,20 @@ fn a_message_reaches_its_final_destination() {
         }
         let messages: Vec<&Vec<u8>> = received.iter().filter(|frame| frame[6..12] == source.0 && frame[12..14] == [0x88, 0xb5]).collect();
         assert_eq!(messages, frames.iter().collect::<Vec<_>>(), "{kinds:?}: initial and final destination are now the same");
+        let names = ["eth.dst", "final.mac", "final.ipv4", "final.ipv6", "inner", "body_len"]
+            .map(|name| if name.starts_with("eth") { name.to_owned() } else { format!("bladeswitch.{name}") });
         let read = Command::new("tshark")
             .args(["-X", &format!("lua_script:{lua}"), "-r"])
             .arg(site.path("message.pcap"))
-            .args(["-Y", &format!("bladeswitch && eth.src == {source}")])
+            .args(["-Y", &format!("bladeswitch && eth.src == {source}"), "-T", "fields", "-E", "separator=|"])
+            .args(names.iter().flat_map(|name| ["-e", name.as_str()]))
             .output()
             .unwrap();
-        let lines = String::from_utf8_lossy(&read.stdout).lines().count();
-        assert_eq!(lines, frames.len(), "{}\n{}", String::from_utf8_lossy(&read.stdout), String::from_utf8_lossy(&read.stderr));
+        let row = |mac: &str, ipv4: &str, ipv6: &str| format!("{}|{mac}|{ipv4}|{ipv6}|0x9000|{}", two.mac().unwrap(), BODY.len());
+        let (mac, ipv4, ipv6) = (two.mac().unwrap().to_string(), two.ipv4().unwrap().to_string(), two.ipv6().unwrap().to_string());
+        let expected = [row(&mac, "", ""), row("", &ipv4, ""), row("", "", &ipv6)];
+        let said = String::from_utf8_lossy(&read.stdout);
+        assert_eq!(said.lines().collect::<Vec<_>>(), expected, "{kinds:?}: {}", String::from_utf8_lossy(&read.stderr));
         site.stop();
     }
 }
