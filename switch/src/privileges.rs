@@ -4,28 +4,19 @@
 //! takes: an interface that goes away and comes back must find its port. They are given up for good (permitted and ambient too, and no program
 //! started from here can gain any). A switch without interfaces keeps none.
 //!
-//! Limit: capabilities belong to threads. Threads that backends have started while they opened (those that look after AF_XDP ports) keep theirs.
+//! Limit: capabilities belong to threads. Threads that backends have started while they opened do the same by themselves: those that look
+//! after AF_XDP ports do.
 
-use caps::{CapSet, Capability, CapsHashSet};
-use port::{Device, Port};
-
-/// What opening a port again takes, and is kept.
-const KEPT: [Capability; 4] = [Capability::CAP_NET_RAW, Capability::CAP_NET_ADMIN, Capability::CAP_BPF, Capability::CAP_IPC_LOCK];
+use caps::{Capability, CapsHashSet};
+use port::{Device, Port, privilege};
 
 /// Gives up all capabilities but those the ports need. Returns the names of what is kept.
 ///
 /// # Errors
 /// What the system says; then nothing is certain, and the switch should not start.
 pub fn drop_all_but_needed(ports: &[Port]) -> Result<Vec<String>, String> {
-    let kept = needed(ports.iter().map(|port| port.device.as_ref()));
-    let failed = |error: caps::errors::CapsError| format!("capabilities cannot be given up: {error}");
-    let held = caps::read(None, CapSet::Permitted).map_err(failed)?;
-    let kept: CapsHashSet = held.intersection(&kept).copied().collect();
-    // Ambient ones go by themselves with what is not inheritable; on a kernel without them there is nothing to clear.
-    let _ = caps::clear(None, CapSet::Ambient);
-    caps::clear(None, CapSet::Inheritable).map_err(failed)?;
-    caps::set(None, CapSet::Effective, &kept).map_err(failed)?;
-    caps::set(None, CapSet::Permitted, &kept).map_err(failed)?;
+    let needed = needed(ports.iter().map(|port| port.device.as_ref()));
+    let kept = privilege::keep_only(&needed).map_err(|error| format!("capabilities cannot be given up: {error}"))?;
     rustix::thread::set_no_new_privs(true).map_err(|error| format!("no_new_privs: {error}"))?;
     let mut names: Vec<String> = kept.iter().map(ToString::to_string).collect();
     names.sort();
@@ -36,7 +27,7 @@ fn needed<'a>(devices: impl Iterator<Item = &'a dyn Device>) -> CapsHashSet {
     let mut kept = CapsHashSet::new();
     for device in devices {
         if matches!(device.kind(), "af_packet" | "af_xdp" | "tap") {
-            kept.extend(KEPT);
+            kept.extend(privilege::TO_OPEN);
         }
         if device.enters_namespaces() {
             kept.insert(Capability::CAP_SYS_ADMIN);
@@ -48,6 +39,7 @@ fn needed<'a>(devices: impl Iterator<Item = &'a dyn Device>) -> CapsHashSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use caps::CapSet;
     use port::backend::memory::{Cable, pair};
 
     #[test]

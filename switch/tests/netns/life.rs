@@ -118,6 +118,43 @@ fn the_default_route_is_not_taken_by_mistake() {
     }
 }
 
+/// Every thread of the switch gives up what its ports do not need; that they come back all the same is seen above.
+#[test]
+fn no_thread_keeps_more_than_ports_need() {
+    /// CAP_NET_ADMIN, CAP_NET_RAW, CAP_IPC_LOCK, CAP_BPF; see capabilities(7).
+    const TO_OPEN: u64 = 1 << 12 | 1 << 13 | 1 << 14 | 1 << 39;
+    /// CAP_SYS_ADMIN: the other ends of the veths are in other namespaces.
+    const TO_ENTER: u64 = 1 << 21;
+    if !can(&[]) {
+        return;
+    }
+    for kinds in KINDS {
+        let mut site = Site::up(kinds, 2, 1500);
+        let tasks = format!("/proc/{}/task", site.switch.as_ref().unwrap().id());
+        let held = || {
+            let mut held = Vec::new();
+            for task in std::fs::read_dir(&tasks).unwrap() {
+                // One that has ended meanwhile has none.
+                let Ok(status) = std::fs::read_to_string(task.unwrap().path().join("status")) else { continue };
+                let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+                let mask = |name: &str| u64::from_str_radix(&field(name), 16).unwrap();
+                held.push((field("Name:"), mask("CapInh:") | mask("CapPrm:") | mask("CapEff:")));
+            }
+            held
+        };
+        // A thread may not have had the processor yet.
+        until("threads give up their capabilities", || {
+            let allowed = |name: &str| if name.starts_with("xdp-") { TO_OPEN } else { TO_OPEN | TO_ENTER };
+            held().iter().all(|(name, held)| held & !allowed(name) == 0)
+        });
+        let held = held();
+        assert!(held.iter().any(|(_, held)| held & TO_OPEN == TO_OPEN), "{kinds:?}: {held:x?}: ports are opened again with these");
+        let keepers = held.iter().filter(|(name, _)| name.starts_with("xdp-")).count();
+        assert_eq!(keepers, (0..3).filter(|port| kinds[port % kinds.len()].starts_with("af_xdp")).count(), "{held:x?}");
+        site.stop();
+    }
+}
+
 /// Nothing is attached to an interface when the switch is killed, and the next one starts at once.
 #[test]
 fn a_killed_switch_leaves_nothing_behind() {

@@ -1,5 +1,11 @@
 //! What a process must be allowed to do to have ports on network interfaces: Linux capabilities (capabilities(7)).
 
+use caps::errors::CapsError;
+use caps::{CapSet, Capability, CapsHashSet};
+
+/// What opening a port on an interface takes, and opening it again: [`NEEDED`] as the library names them.
+pub const TO_OPEN: [Capability; 4] = [Capability::CAP_NET_RAW, Capability::CAP_NET_ADMIN, Capability::CAP_BPF, Capability::CAP_IPC_LOCK];
+
 /// The capabilities that ports use, and for what: name, number, why.
 pub const NEEDED: &[(&str, u32, &str)] = &[
     ("CAP_NET_RAW", 13, "packet sockets and AF_XDP sockets"),
@@ -14,6 +20,22 @@ pub fn missing() -> Vec<&'static str> {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     let effective = effective.unwrap_or(0);
     NEEDED.iter().filter(|(_, number, _)| effective >> number & 1 == 0).map(|(name, ..)| *name).collect()
+}
+
+/// Gives up the capabilities of the calling thread, and of every thread it starts afterwards, but `these`; for good, unless a program is
+/// started that is given some. Returns what is left of `these`: it cannot be more than there was.
+///
+/// # Errors
+/// What the system says; then nothing is certain.
+pub fn keep_only(these: &CapsHashSet) -> Result<CapsHashSet, CapsError> {
+    let held = caps::read(None, CapSet::Permitted)?;
+    let kept: CapsHashSet = held.intersection(these).copied().collect();
+    // Ambient ones go by themselves with what is not inheritable; on a kernel without them there is nothing to clear.
+    let _ = caps::clear(None, CapSet::Ambient);
+    caps::clear(None, CapSet::Inheritable)?;
+    caps::set(None, CapSet::Effective, &kept)?;
+    caps::set(None, CapSet::Permitted, &kept)?;
+    Ok(kept)
 }
 
 /// What to do about those that are missing.
@@ -34,6 +56,12 @@ pub fn advice() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_two_lists_agree() {
+        let ours = TO_OPEN.map(|capability| (capability.to_string(), u32::from(capability.index())));
+        assert_eq!(ours.to_vec(), NEEDED.iter().map(|&(name, number, _)| (name.to_owned(), number)).collect::<Vec<_>>());
+    }
 
     #[test]
     fn advice_names_what_is_missing() {

@@ -26,6 +26,7 @@ use super::socket::Socket;
 use super::{Obtained, Opened, Options, open_sockets};
 use crate::device::{Device, DeviceStatistics, LinkState};
 use crate::mempool::Mempool;
+use crate::privilege;
 
 /// How long the keeper sleeps at most, in milliseconds: news of links may be lost, and old halves want to be closed.
 const TICK_MS: libc::c_int = 100;
@@ -193,6 +194,11 @@ pub fn start(
 
 impl Keeper {
     fn run(&mut self) {
+        // Of what the process may do, this thread needs no more than to open the port again. If it cannot give up the rest, the port
+        // works all the same, and says so.
+        if let Err(error) = privilege::keep_only(&privilege::TO_OPEN.into_iter().collect()) {
+            lock(&self.report).error(format!("the thread that looks after {} keeps all capabilities: {error}", self.name));
+        }
         let mut wait = TICK_MS;
         while !self.sleep(wait) {
             let interface = self.asker.interface(&self.name).ok();
