@@ -10,7 +10,7 @@
 //! - the ledger balances, in total and for each port;
 //! - nothing is sent to an address that no bridge forwards, nothing back where it came from, nothing twice.
 //!
-//! In the end every buffer is back. `SEED=n` replays one seed.
+//! Addresses that a limit of a port or a VLAN keeps out flood as unknown ones do, and are counted. In the end every buffer is back. `SEED=n` replays one seed.
 
 #[path = "simulation/chance.rs"]
 mod chance;
@@ -212,6 +212,8 @@ impl Run {
         let ledger = self.stage.switch.check_ledger().unwrap();
         assert!(ledger.rx > 0 && ledger.held == 0, "{ledger}");
         assert_eq!(self.stage.switch.control.counters().moves, self.reference.moves, "addresses that moved");
+        let refused: u64 = self.stage.switch.control.worker_counters().iter().map(|worker| worker.fdb_refused).sum();
+        assert_eq!(refused, self.reference.refused, "addresses that a limit kept out");
         self.stage.switch.flush_pools();
         assert_eq!(self.stage.switch.control.mempool().in_use(), 0, "buffers are lost");
     }

@@ -68,6 +68,8 @@ pub struct Reference {
     pub up: Vec<bool>,
     /// Addresses that moved.
     pub moves: u64,
+    /// How often an address was not learned because of a limit.
+    pub refused: u64,
 }
 
 impl Reference {
@@ -79,6 +81,7 @@ impl Reference {
             published: HashMap::new(),
             up: vec![true; site.ports.len()],
             moves: 0,
+            refused: 0,
             site: site.clone(),
         };
         reference.publish();
@@ -168,10 +171,22 @@ impl Reference {
         if let Some(entry) = self.entry(vid, src) {
             return entry.is_none();
         }
-        if self.site.ports[port].learning
-            && let Some((before, _)) = self.fdb.insert((vid, src), (port, now))
-            && before != port
-        {
+        if !self.site.ports[port].learning {
+            return false;
+        }
+        let of_port = self.fdb.values().filter(|(at, _)| *at == port).count();
+        let of_vlan = self.fdb.keys().filter(|(at, _)| *at == vid).count();
+        let port_is_full = self.site.limit_per_port.is_some_and(|limit| of_port >= limit);
+        let vlan_is_full = self.site.limit_per_vlan.is_some_and(|limit| of_vlan >= limit);
+        // Who is known stays known; who moves stays in his VLAN, and must find room at the port.
+        let is_refused = match self.fdb.get(&(vid, src)) {
+            Some((before, _)) if *before == port => false,
+            Some(_) => port_is_full,
+            None => port_is_full || vlan_is_full,
+        };
+        if is_refused {
+            self.refused += 1;
+        } else if self.fdb.insert((vid, src), (port, now)).is_some_and(|(before, _)| before != port) {
             self.moves += 1;
         }
         false

@@ -84,6 +84,9 @@ pub struct Site {
     pub learn: bool,
     pub answer_arp: bool,
     pub answer_nd: bool,
+    /// Learned entries that a port and a VLAN may have at most.
+    pub limit_per_port: Option<usize>,
+    pub limit_per_vlan: Option<usize>,
     /// So few buffers that they run out; `None`: as many as are needed.
     pub buffers: Option<u32>,
 }
@@ -130,6 +133,8 @@ impl Site {
             learn: !chance.one_in(5),
             answer_arp: !chance.one_in(3),
             answer_nd: !chance.one_in(3),
+            limit_per_port: chance.one_in(4).then(|| 1 + chance.below(8) as usize),
+            limit_per_vlan: chance.one_in(4).then(|| 1 + chance.below(16) as usize),
             buffers,
         }
     }
@@ -141,7 +146,14 @@ impl Site {
         line(format_args!("[switch]\nworkers = {}\nburst = {}\nmax_frame = {}", self.workers, self.burst, self.frame_len_max));
         line(format_args!("mac = \"{}\"", mac_text(OWN)));
         line(format_args!("[pool]\nbuffers = {}\nhugepages = \"never\"", self.buffers.unwrap_or(0)));
-        line(format_args!("[fdb]\nageing_ms = {}\nlimit = 1024", self.ageing_ms));
+        // More than all stations in all VLANs; and so few that a step sweeps the whole table, since an entry counts until it is swept.
+        line(format_args!("[fdb]\nageing_ms = {}\nlimit = 128", self.ageing_ms));
+        if let Some(limit) = self.limit_per_port {
+            line(format_args!("limit_per_port = {limit}"));
+        }
+        if let Some(limit) = self.limit_per_vlan {
+            line(format_args!("limit_per_vlan = {limit}"));
+        }
         line(format_args!("[lanes]\nmessage = {}\nip = {}\nnotice = {}\nnotices_per_s = 1_000_000", self.message, self.ip, self.notice));
         line(format_args!("[identity]\nadvertise = false\nlearn = {}\nageing_ms = {}", self.learn, self.neighbor_ageing_ms));
         line(format_args!("answer_arp = {}\nanswer_nd = {}", self.answer_arp, self.answer_nd));
