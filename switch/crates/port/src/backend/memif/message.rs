@@ -4,7 +4,7 @@
 //! zero. Numbers are in the byte order of the machine: both peers run on it. File descriptors travel beside a message, not in it. The layout
 //! is that of VPP's memif plugin and DPDK's `net_memif`, which call a client "slave" and a server "master" in older texts.
 //!
-//! Parsing proves the length and the type and nothing else: whether a number makes sense is for the [`session`](super::session) to say.
+//! Parsing proves the length and the type and nothing else: whether a number makes sense is for `session` to say.
 //! Texts of the peer are cut at the first zero byte, and what is not printable in them is escaped.
 
 /// Bytes of every message.
