@@ -24,6 +24,8 @@ pub struct Unique {
     /// IP addresses change every so many loops; `None`: never.
     ip_loops: Option<u64>,
     macs: Option<Macs>,
+    /// Of each frame: where its headers are. Addresses change, their places do not.
+    layers: Vec<Option<Layers>>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,7 +39,17 @@ struct Macs {
 impl Unique {
     /// For these frames. `ip_loops`: IP addresses change every so many loops.
     pub fn new(frames: &[Frame], ip_loops: Option<u64>, macs: bool) -> Unique {
-        Unique { ip_loops: ip_loops.map(|loops| loops.max(1)), macs: macs.then(|| Macs::of(frames)) }
+        let changes = ip_loops.is_some() || macs;
+        let layers = |frame: &Frame| {
+            let mut bytes = frame.bytes.to_vec();
+            bytes.resize(frame.wire_len(), 0);
+            Layers::of(&bytes)
+        };
+        Unique {
+            ip_loops: ip_loops.map(|loops| loops.max(1)),
+            macs: macs.then(|| Macs::of(frames)),
+            layers: if changes { frames.iter().map(layers).collect() } else { Vec::new() },
+        }
     }
 
     /// Does anything ever change?
@@ -47,6 +59,7 @@ impl Unique {
 
     /// Changes frame number `index` of the list as loop `round` has it; `bytes` are the frame's.
     pub fn apply(&self, index: usize, round: u64, bytes: &mut [u8]) {
+        let layers = self.layers.get(index).and_then(Option::as_ref).filter(|layers| layers.ip.is_some());
         if let Some(macs) = &self.macs
             && round > 0
             && let Some(stations) = macs.of_frame.get(index)
@@ -54,25 +67,35 @@ impl Unique {
             for &(at, station) in stations {
                 let mac = macs.mac(round, station);
                 // In the header no checksum covers it, in ARP neither.
-                match Layers::of(bytes).filter(|layers| at >= HEADER_LEN && layers.ip.is_some()) {
-                    Some(layers) => replace(bytes, &layers, at, &mac, Covers::L4),
+                match layers.filter(|_| at >= HEADER_LEN) {
+                    Some(layers) => replace(bytes, layers, at, &mac, Covers::L4),
                     None => bytes.get_mut(at..at + 6).into_iter().for_each(|place| place.copy_from_slice(&mac)),
                 }
             }
         }
         if let Some(loops) = self.ip_loops
             && round / loops > 0
-            && let Some(layers) = Layers::of(bytes)
+            && let Some(layers) = layers
             && let Some([src, dst]) = layers.address_ranges()
+            && let (Some(old_src), Some(old_dst)) = (bytes.get(src.clone()), bytes.get(dst.clone()))
         {
             let step = (round / loops) as u32;
-            let source_is_higher = bytes[src.clone()] > bytes[dst.clone()];
-            for (range, up) in [(src, source_is_higher), (dst, !source_is_higher)] {
-                // The last 32 bits: all of an IPv4 address.
-                let last = range.end - 4..range.end;
-                if let Some(old) = bytes.get(last.clone()).and_then(|bytes| bytes.first_chunk()).copied().map(u32::from_be_bytes) {
-                    let new = if up { old.wrapping_add(step) } else { old.wrapping_sub(step) };
-                    replace(bytes, &layers, last.start, &new.to_be_bytes(), Covers::Both);
+            let source_is_higher = old_src > old_dst;
+            // The last 32 bits: all of an IPv4 address.
+            let changed = |end: usize, up: bool| {
+                let old = u32::from_be_bytes(*bytes.get(end - 4..end)?.first_chunk()?);
+                Some(if up { old.wrapping_add(step) } else { old.wrapping_sub(step) }.to_be_bytes())
+            };
+            let (new_src, new_dst) = (changed(src.end, source_is_higher), changed(dst.end, !source_is_higher));
+            match (new_src, new_dst) {
+                // Two neighbours are changed at once: checksums, too.
+                (Some([a, b, c, d]), Some([e, f, g, h])) if src.end + 4 == dst.end => {
+                    replace(bytes, layers, src.end - 4, &[a, b, c, d, e, f, g, h], Covers::Both);
+                }
+                _ => {
+                    for (end, new) in [(src.end, new_src), (dst.end, new_dst)] {
+                        new.iter().for_each(|new| replace(bytes, layers, end - 4, new, Covers::Both));
+                    }
                 }
             }
         }
