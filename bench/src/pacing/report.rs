@@ -119,13 +119,13 @@ pub(super) fn report(args: &Args, measured: &Measured, clock: &TscClock) -> Repo
         report.machine.line_transfer_ns = machine::line_transfer_ns(clock, sender, receiver);
     }
     let places = [
-        ("memory", "Between memory ports, stamped by a second core"),
-        ("veth", "On a veth pair, stamped by the kernel for all senders alike"),
+        ("memory", "Memory ports", "Between memory ports, stamped by a second core"),
+        ("veth", "Veth pair", "On a veth pair, stamped by the kernel for all senders alike"),
     ];
-    for (place, title) in places {
+    for (place, name, title) in places {
         let here: Vec<&(&Series, Figures, Pacing)> = all.iter().filter(|(_, figures, _)| figures.place == place).collect();
         if !here.is_empty() {
-            report.sections.push(section(title, &here, args.rounds));
+            report.sections.push(section(title, name, &here));
         }
     }
     report.sections.push(Section::new(
@@ -145,7 +145,7 @@ pub(super) fn report(args: &Args, measured: &Measured, clock: &TscClock) -> Repo
     report
 }
 
-fn section(title: &str, series: &[&(&Series, Figures, Pacing)], rounds: u32) -> Section {
+fn section(title: &str, name: &str, series: &[&(&Series, Figures, Pacing)]) -> Section {
     let columns = vec![
         Column::text("line, frame"),
         Column::text("sender"),
@@ -161,7 +161,7 @@ fn section(title: &str, series: &[&(&Series, Figures, Pacing)], rounds: u32) -> 
         Column::number("p99.9 µs"),
         Column::number("max µs").when_wide(),
     ];
-    let mut table = Table::new(format!("{rounds} rounds, senders in turn"), columns);
+    let mut table = Table::new(name, columns);
     for (_, figures, _) in series {
         let share = |share: Option<f64>| share.map_or(Cell::Unknown, Cell::Share);
         let within = |place: usize| share(figures.within.map(|within| within[place]));
