@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bench::hotpath::{self, Baseline, Case, Measured};
 use bench::scale::{self, Sweep};
-use bench::{bus, chassis, generator, pacing, report};
+use bench::{bus, chassis, generator, pacing, ports, report};
 use clap::{Args, Parser, Subcommand};
 use comfy_table::Table;
 use traffic_gen::output;
@@ -37,6 +37,11 @@ enum Command {
     Generator(GeneratorArgs),
     /// How exactly frames leave: between memory ports, and on a veth pair beside tcpreplay
     Pacing(pacing::Args),
+    /// What each kind of port costs, beside the kernel's bridge, testpmd and a loop without a switch, on the same ground in the same run
+    Ports(ports::Args),
+    /// A device of `bench ports`, until its standard input ends
+    #[command(hide = true)]
+    PortsDevice(ports::device::DeviceArgs),
     /// The tester with the switch in this process: rfc2544, rfc2889, search, soak with --dut switch:chassis (virtual clock) or threads:chassis (real time)
     #[command(disable_help_flag = true)]
     Tester {
@@ -147,6 +152,8 @@ pub fn main() -> ExitCode {
         Some(Command::Scale(args)) => run_scale(&args),
         Some(Command::Generator(args)) => run_generator(&args),
         Some(Command::Pacing(args)) => run_pacing(&args),
+        Some(Command::Ports(args)) => run_ports(&args),
+        Some(Command::PortsDevice(args)) => ports::device::run(&args),
         Some(Command::Tester { arguments }) => {
             let arguments = std::iter::once("bench tester".into()).chain(arguments);
             return traffic_gen::cli::main_with(arguments, &[&bench::dut::SwitchFactory, &bench::dut::ThreadsFactory]);
@@ -348,14 +355,22 @@ fn run_generator(args: &GeneratorArgs) -> Result<(), String> {
 }
 
 fn run_pacing(args: &pacing::Args) -> Result<(), String> {
-    let report = pacing::run(args)?;
-    if let Some(path) = &args.json {
-        let document = output::json::document(&report).map_err(|error| error.to_string())?;
+    hand_over(&pacing::run(args)?, args.json.as_deref(), &args.report)
+}
+
+fn run_ports(args: &ports::Args) -> Result<(), String> {
+    hand_over(&ports::run(args)?, args.json.as_deref(), &args.report)
+}
+
+/// Writes the files of a report and prints its tables.
+fn hand_over(report: &output::Report, json: Option<&Path>, dir: &Path) -> Result<(), String> {
+    if let Some(path) = json {
+        let document = output::json::document(report).map_err(|error| error.to_string())?;
         std::fs::write(path, document).map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    let files = output::write_all(&report, &args.report).map_err(|error| error.to_string())?;
+    let files = output::write_all(report, dir).map_err(|error| error.to_string())?;
     let mut text = Vec::new();
-    output::print_report(&report, &mut text, 160).map_err(|error| error.to_string())?;
+    output::print_report(report, &mut text, 160).map_err(|error| error.to_string())?;
     text.extend(files.iter().take(1).flat_map(|file| format!("wrote {}\n", file.display()).into_bytes()));
     print(&text)?;
     if report.validity.is_valid() { Ok(()) } else { Err(report.validity.to_string()) }

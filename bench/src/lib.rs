@@ -8,5 +8,6 @@ pub mod generator;
 pub mod hotpath;
 pub mod machine;
 pub mod pacing;
+pub mod ports;
 pub mod report;
 pub mod scale;
