@@ -24,7 +24,9 @@ const BUFFERS: u32 = 16_384;
 const MARK_AT: usize = 42;
 const MARK: [u8; 4] = *b"port";
 const STAMP: std::ops::Range<usize> = MARK_AT + 4..MARK_AT + 16;
-/// Bytes 6 to 8 of an introduction's payload say so.
+/// Which run a frame belongs to: what comes too late must not count in the next one. 0 are introductions.
+const RUN: std::ops::Range<usize> = STAMP.end..STAMP.end + 2;
+/// The number of an introduction.
 const INTRODUCTION: u32 = u32::MAX;
 /// What has not happened after so long does not happen.
 const PATIENCE: Nanos = Nanos::from_secs(30);
@@ -96,6 +98,8 @@ pub struct Ends {
     clock: TscClock,
     stations: u8,
     maintained: Nanos,
+    /// Number of the run, from 1.
+    run: u16,
 }
 
 impl std::fmt::Debug for Ends {
@@ -123,7 +127,7 @@ impl Ends {
         let parse = |spec: &String| spec.parse::<PortSpec>().map_err(|error| format!("{spec}: {error}"));
         let [a, b] = specs;
         let ports = [open(&parse(a)?, &mempool)?, open(&parse(b)?, &mempool)?];
-        let mut ends = Ends { ports, pool: mempool.cache(), clock: clock.clone(), stations, maintained: Nanos::ZERO };
+        let mut ends = Ends { ports, pool: mempool.cache(), clock: clock.clone(), stations, maintained: Nanos::ZERO, run: 0 };
         let began = clock.now();
         while ends.ports.iter().any(|port| port.device.link() != LinkState::Up) {
             let now = ends.maintain(stop)?;
@@ -216,9 +220,10 @@ impl Ends {
     /// # Errors
     /// If it is interrupted, or there is no buffer left.
     pub fn run(&mut self, offer: &Offer, process: Option<u32>, stop: &AtomicBool) -> Result<Run, String> {
-        let stations = self.stations;
+        self.run = self.run.wrapping_add(1).max(1);
+        let (stations, number) = (self.stations, self.run);
         let direction = |from: usize| Direction {
-            templates: (0..stations).map(|n| template(from, n, offer.len)).collect(),
+            templates: (0..stations).map(|n| template(from, n, offer.len, number)).collect(),
             burst: Burst::new(),
             next: 0,
             expected: 0,
@@ -287,7 +292,9 @@ impl Ends {
         directions.iter_mut().for_each(|direction| self.pool.free_all(&mut direction.burst));
         run.sent = directions.iter().map(|direction| direction.sent).sum();
         let mut quiet = self.clock.now();
-        while !offer.to_sink && run.received < run.sent && self.clock.now().since(quiet) < QUIET {
+        // A device that has not had its turn on a busy machine is given time.
+        let quiet_max = |run: &Run| if run.received == 0 { PATIENCE } else { QUIET };
+        while !offer.to_sink && run.received < run.sent && self.clock.now().since(quiet) < quiet_max(&run) {
             let now = self.maintain(stop)?;
             if self.receive(&mut directions, &mut run) > 0 {
                 quiet = now;
@@ -313,7 +320,7 @@ impl Ends {
             for packet in burst.drain(..) {
                 let bytes = self.pool.head(&packet);
                 let direction = directions.get_mut(1 - side);
-                match (number(bytes).filter(|&number| number != INTRODUCTION), direction) {
+                match (number(bytes).filter(|_| bytes.get(RUN) == Some(&self.run.to_be_bytes()[..])), direction) {
                     (Some(number), Some(direction)) => {
                         came += 1;
                         run.received += 1;
@@ -321,7 +328,7 @@ impl Ends {
                         run.latency.saturating_record(now.since(stamp(bytes)).0.max(1));
                     }
                     (Some(_), None) => run.damaged += 1,
-                    (None, _) => {} // Not ours: the device's own, an introduction.
+                    (None, _) => {} // Not of this run: the device's own, an introduction, a straggler.
                 }
                 self.pool.free(packet);
             }
@@ -384,9 +391,10 @@ fn station(side: usize, n: u8) -> Station {
     Station { mac: [2, 0, 0, 0, 0xb0 + side as u8, n], ip: [198, 18 + side as u8, 0, n] }
 }
 
-fn template(from: usize, n: u8, len: usize) -> Box<[u8]> {
+fn template(from: usize, n: u8, len: usize, run: u16) -> Box<[u8]> {
     let mut frame = udp_frame(station(from, n), station(1 - from, n), len);
     frame[MARK_AT..MARK_AT + 4].copy_from_slice(&MARK);
+    frame[RUN].copy_from_slice(&run.to_be_bytes());
     frame
 }
 
@@ -411,13 +419,18 @@ mod tests {
         let mempool = Mempool::new(64, Hugepages::Never).unwrap();
         let mut pool = mempool.cache();
         for len in [60, 1514] {
-            let mut direction =
-                Direction { templates: (0..4).map(|n| template(0, n, len)).collect(), burst: Burst::new(), next: 6, expected: 0, sent: 0 };
+            let mut direction = Direction {
+                templates: (0..4).map(|n| template(0, n, len, 9)).collect(),
+                burst: Burst::new(),
+                next: 6,
+                expected: 0,
+                sent: 0,
+            };
             direction.fill(&mut pool, Nanos(77), 3).unwrap();
             for (packet, expected) in direction.burst.iter().zip(6..) {
                 let bytes = pool.head(packet);
                 assert_eq!((bytes.len(), number(bytes), stamp(bytes)), (len, Some(expected), Nanos(77)));
-                assert_eq!(bytes[5], expected as u8 % 4, "its station");
+                assert_eq!((bytes[5], &bytes[RUN]), (expected as u8 % 4, &[0, 9][..]), "its station and run");
             }
             pool.free_all(&mut direction.burst);
         }
