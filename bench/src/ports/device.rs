@@ -240,6 +240,11 @@ impl Running {
         self.child.id()
     }
 
+    /// It is not there any more, though nobody has asked it to end.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
     /// Ends one of ours and returns what it has counted.
     ///
     /// # Errors

@@ -418,7 +418,11 @@ fn on_memif(bench: &Bench<'_>, folder: &Folder, who: Who, work: Work) -> Result<
             let done = run(&device)?;
             check(device, done)
         }
-        Who::Testpmd => run(&Running::spawn(testpmd(&socket, bench.cores), None)?),
+        Who::Testpmd => {
+            let mut device = Running::spawn(testpmd(&socket, bench.cores), None)?;
+            let done = run(&device);
+            done.map_err(|why| if device.has_ended() { format!("it has ended by itself: {}", device.says) } else { why })
+        }
         _ => Err("only memif ports are here".to_owned()),
     }
 }
@@ -427,7 +431,9 @@ fn on_memif(bench: &Bench<'_>, folder: &Folder, who: Who, work: Work) -> Result<
 fn testpmd(socket: &str, cores: Option<(usize, usize)>) -> Command {
     let (main, worker) = cores.unwrap_or((0, 0));
     let mut command = namespace::command("dpdk-testpmd");
-    command.args(["--lcores", &format!("0@{main},1@{worker}"), "--no-pci", "--in-memory", "--no-huge", "-m", "192"]);
+    command.args(["--lcores", &format!("0@{main},1@{worker}"), "--no-pci", "-m", "192", "--force-max-simd-bitwidth=512"]);
+    // Huge pages where enough of 2 MiB are free. Without them DPDK cannot keep everything in memory of its own.
+    command.args(if free_hugepages() >= 96 { ["--in-memory"].as_slice() } else { &["--no-huge", "--no-shconf"] });
     command.args(["--no-telemetry", "--file-prefix", &format!("bench{}", std::process::id())]);
     for id in 0..2 {
         command.args(["--vdev", &format!("net_memif{id},role=server,id={id},socket={socket},socket-abstract=no,rsize=9,bsize=2048")]);
@@ -435,6 +441,13 @@ fn testpmd(socket: &str, cores: Option<(usize, usize)>) -> Command {
     let forward = ["--nb-cores=1", "--forward-mode=io", "--port-topology=paired", "--total-num-mbufs=16384", "--auto-start"];
     command.arg("--").args(forward);
     command
+}
+
+/// Huge pages of the default size that nobody has taken.
+fn free_hugepages() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let count = text.lines().find_map(|line| line.strip_prefix("HugePages_Free:")?.trim().parse().ok());
+    count.unwrap_or(0)
 }
 
 /// Ends a device of ours: what it counted must add up.
