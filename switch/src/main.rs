@@ -20,6 +20,8 @@ fn main() -> ExitCode {
         Command::Explain(args) => cli::explain::explain(args),
         Command::Show(args) => cli::show::show(&args),
         Command::Flush(args) => cli::show::flush(&args),
+        Command::Attach(args) => cli::slots::attach(&args),
+        Command::Detach(args) => cli::slots::detach(&args),
         Command::Steer(args) => cli::steering::steer(&args),
         Command::Drain(args) => cli::steering::drain(args),
         Command::Lab(args) => cli::lab::lab(args),

@@ -459,3 +459,21 @@ fn functions_are_changed_while_the_switch_runs() {
     assert!(refused(1, &[&["drain", "web", "uplink1"][..], &socket].concat()).contains("uplink1 is no blade of web"));
     assert!(refused(2, &[&["steer", "none.toml"][..], &socket].concat()).contains("none.toml: "));
 }
+
+#[test]
+fn blades_are_detached_and_attached() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::start(&dir, MEMORY);
+    let ask = |what: &str, blade: &str| text(&[what, blade, "--socket", &run.socket]);
+    assert_eq!(ask("detach", "blade2"), "blade2: detached\n");
+    assert_eq!(ask("detach", "2"), "blade2: detached already\n", "by its slot");
+    assert_eq!(run.show_json("ports")["ports"][1]["state"], "blocked");
+    assert_eq!(ask("attach", "2"), "blade2: attached\n");
+    assert_eq!(run.show_json("ports")["ports"][1]["state"], "forwarding");
+    let said = refused(1, &["detach", "blade7", "--socket", &run.socket]);
+    assert!(
+        said.contains("no port is called `blade7`, and no blade has this slot: expected a slot or one of blade1, blade2, uplink1"),
+        "{said}"
+    );
+    assert!(refused(2, &["attach", "a/b"]).contains("expected such as blade3 or 3"));
+}

@@ -4,6 +4,8 @@
 mod blades;
 #[path = "patent/bus.rs"]
 mod bus;
+#[path = "patent/hotswap.rs"]
+mod hotswap;
 #[path = "patent/steering.rs"]
 mod steering;
 

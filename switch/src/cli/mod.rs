@@ -17,6 +17,7 @@ pub mod log;
 pub mod replay;
 pub mod run;
 pub mod show;
+pub mod slots;
 pub mod steering;
 pub mod table;
 
@@ -59,6 +60,10 @@ pub enum Command {
     Show(show::Args),
     /// Make a running switch forget learned addresses
     Flush(show::FlushArgs),
+    /// Put a blade back into service
+    Attach(slots::Args),
+    /// Take a blade out of service while the others go on
+    Detach(slots::Args),
     /// Give a running switch other functions and rules
     Steer(steering::SteerArgs),
     /// Have a blade take no new flows of a function, or another part of them

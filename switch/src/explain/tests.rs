@@ -157,3 +157,18 @@ proptest! {
         prop_assert!(explanation.sent.iter().all(|sent| sent.port != explanation.port), "never back where it came from");
     }
 }
+
+#[test]
+fn steered_frames_tell_the_rule_and_the_blade() {
+    let rules = "[[blade]]\nslot = 1\nmac = \"02:00:00:00:00:01\"\n[[uplink]]\n[[function]]\nname = \"test\"\nblades = \"blade1\"\n\
+                 [[steer]]\nname = \"loops\"\nfunction = \"test\"\nethertype = 0x9000\n";
+    let steered = ask(config(rules), 1, frame(B, MacAddr([2, 0, 0, 0, 0, 9])), &[]);
+    assert_eq!((steered.verdict, ports(&steered.sent)), ("forward", vec!["blade1"]));
+    assert_eq!(lines(&steered, "steer"), "rule loops: it is for the function test\nblade1 takes it");
+    assert_eq!(lines(&steered, "resolve"), "");
+    assert_eq!(lines(&steered, "rewrite"), format!("destination {B} overwritten with {A}"));
+    let other = ask(config(&rules.replace("0x9000", "0x9001")), 1, frame(B, MacAddr([2, 0, 0, 0, 0, 9])), &[]);
+    assert_eq!((other.verdict, lines(&other, "steer").as_str()), ("flood", "no rule is about it"));
+    let down = ask(config(&rules.replace("slot = 1\n", "slot = 1\nenabled = false\n")), 1, frame(B, MacAddr([2, 0, 0, 0, 0, 9])), &[]);
+    assert_eq!((down.verdict, down.reason), ("drop", Some("no-blade")));
+}

@@ -32,9 +32,11 @@ use crate::plane::Control;
 use crate::{metrics, show};
 
 mod blades;
+mod slots;
 mod steering;
 
 pub use blades::Request as CommandRequest;
+pub use slots::Answer as SlotAnswer;
 pub use steering::Request as BladeRequest;
 
 /// The longest request body, in bytes.
@@ -46,8 +48,10 @@ const FDB_POLL: Duration = Duration::from_millis(1);
 /// How long open requests have when the server ends.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// What there is.
-const PATHS: [&str; 19] = [
+const PATHS: [&str; 21] = [
     "GET /v1/ports",
+    "POST /v1/ports/{name}/attach",
+    "POST /v1/ports/{name}/detach",
     "GET /v1/fdb",
     "POST /v1/fdb/flush",
     "GET /v1/neighbors",
@@ -218,6 +222,8 @@ fn router(control: Arc<Mutex<Control>>) -> Router {
     let api = Api { control, fdb: Arc::default() };
     Router::new()
         .route("/v1/ports", get(|State(api): State<Api>| async move { Json(show::ports(&api.control())) }))
+        .route("/v1/ports/{name}/attach", post(slots::attach))
+        .route("/v1/ports/{name}/detach", post(slots::detach))
         .route("/v1/fdb", get(show_fdb))
         .route("/v1/fdb/flush", post(flush_fdb))
         .route("/v1/neighbors", get(|State(api): State<Api>| async move { Json(show::neighbors(&api.control())) }))

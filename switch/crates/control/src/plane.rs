@@ -34,6 +34,7 @@ use crate::steering::Functions;
 use crate::tables;
 
 mod blades;
+mod slots;
 mod steering;
 
 /// After a change of identities: how long to wait for further ones before they are advertised.
