@@ -7,7 +7,7 @@
 //! MAC: in every loop but the first, station `s` of the `n` in the captures is `x:xx:xx…` with the number `loop * n + s` below a
 //! first octet that no station has (locally administered, unicast). No two stations of any two loops are alike. Group
 //! addresses stay, and so does that of all zeros. What ARP, ND, DHCP and chassis messages say of addresses changes alike
-//! ([`addresses`](super::addresses)).
+//! ([`addresses`]).
 
 use std::collections::HashMap;
 
