@@ -18,30 +18,23 @@ use crate::packet::{BURST_MAX, Burst, Packet};
 
 /// The shortest frame a card receives or sends, without FCS. Virtual devices hand over what they are given.
 const FRAME_LEN_MIN: usize = 60;
-/// Mbufs that a burst may need: a frame of [`FRAME_MAX`] bytes takes 32, and the next round takes what is left over.
-const MBUFS_MAX: usize = 4 * BURST_MAX;
 
-/// Mbufs in hand: what is still in here at the end is freed.
+/// Heads of frames in hand: what is still in here at the end is freed.
 struct InHand {
-    mbufs: [*mut ffi::shim_mbuf; MBUFS_MAX],
+    mbufs: [*mut ffi::shim_mbuf; BURST_MAX],
     count: usize,
 }
 
 impl InHand {
-    const EMPTY: InHand = InHand { mbufs: [std::ptr::null_mut(); MBUFS_MAX], count: 0 };
-
-    fn free(&mut self) {
-        if self.count > 0 {
-            // SAFETY: the first `count` are mbufs that are nobody else's: received, or allocated and not taken by the device.
-            unsafe { ffi::shim_free_bulk(self.mbufs.as_mut_ptr(), self.count as u32) };
-            self.count = 0;
-        }
-    }
+    const EMPTY: InHand = InHand { mbufs: [std::ptr::null_mut(); BURST_MAX], count: 0 };
 }
 
 impl Drop for InHand {
     fn drop(&mut self) {
-        self.free();
+        if self.count > 0 {
+            // SAFETY: the first `count` are mbufs that are nobody else's: received, or allocated and not taken by the device.
+            unsafe { ffi::shim_free_bulk(self.mbufs.as_mut_ptr(), self.count as u32) };
+        }
     }
 }
 
@@ -64,6 +57,9 @@ impl RxQueue for DpdkRx {
         eal::join();
         let before = burst.len();
         let room = max.min(burst.remaining_capacity()).min(BURST_MAX);
+        if room == 0 {
+            return 0; // Not every driver likes an empty burst.
+        }
         let mut hand = InHand::EMPTY;
         // SAFETY: the device is started as long as `ethdev` lives, this is the only owner of the queue (`new`), and the array has room for `room`.
         hand.count = usize::from(unsafe { ffi::shim_rx_burst(self.ethdev.port, self.queue, hand.mbufs.as_mut_ptr(), room as u16) });
@@ -192,7 +188,7 @@ impl DpdkTx {
     }
 
     /// Copies `packet` to mbufs behind those in `hand`, whose heads are counted in `heads`; `false`, and nothing done, if there are none.
-    fn copy_out(&self, packet: &Packet, pool: &PoolCache, hand: &mut Outgoing) -> bool {
+    fn copy_out(&self, packet: &Packet, pool: &PoolCache, hand: &mut InHand) -> bool {
         let (room, len) = (self.ethdev.segment as usize, packet.len());
         let mut mbufs = [std::ptr::null_mut(); FRAME_MAX.div_ceil(1024)];
         let count = len.div_ceil(room);
@@ -221,15 +217,12 @@ impl DpdkTx {
             let head = mbufs[0];
             (*head).pkt_len = len as u32;
             (*head).nb_segs = count as u16;
-            hand.0.mbufs[hand.0.count] = head;
+            hand.mbufs[hand.count] = head;
         }
-        hand.0.count += 1;
+        hand.count += 1;
         true
     }
 }
-
-/// Heads of frames that are about to leave; at most [`BURST_MAX`].
-struct Outgoing(InHand);
 
 impl TxQueue for DpdkTx {
     fn tx_burst(&mut self, _now: Nanos, pool: &mut PoolCache, burst: &mut Burst) -> usize {
@@ -239,7 +232,7 @@ impl TxQueue for DpdkTx {
             self.refusal = Refusal::Down;
             return 0;
         }
-        let mut hand = Outgoing(InHand::EMPTY);
+        let mut hand = InHand::EMPTY;
         for packet in burst.iter() {
             if packet.len() > self.frame_max() {
                 self.refusal = Refusal::Oversize;
@@ -249,16 +242,16 @@ impl TxQueue for DpdkTx {
                 break;
             }
         }
-        let ready = hand.0.count;
+        let ready = hand.count;
         if ready == 0 {
-            return 0; // Not every driver likes an empty burst.
+            return 0; // As above.
         }
         self.ethdev.copied.fetch_add(ready as u64, Ordering::Relaxed);
         // SAFETY: the device is started, this is the only owner of the queue (`new`), and the first `ready` mbufs are ours; those it takes are its own.
         let sent =
-            usize::from(unsafe { ffi::shim_tx_burst(self.ethdev.port, self.queue, hand.0.mbufs.as_mut_ptr(), ready as u16) }).min(ready);
-        hand.0.mbufs.copy_within(sent..ready, 0);
-        hand.0.count = ready - sent;
+            usize::from(unsafe { ffi::shim_tx_burst(self.ethdev.port, self.queue, hand.mbufs.as_mut_ptr(), ready as u16) }).min(ready);
+        hand.mbufs.copy_within(sent..ready, 0);
+        hand.count = ready - sent;
         if sent < ready {
             self.refusal = Refusal::Full;
         }
