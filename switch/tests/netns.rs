@@ -6,6 +6,9 @@
 
 #[path = "netns/bridge.rs"]
 mod bridge;
+#[cfg(feature = "dpdk")]
+#[path = "netns/dpdk.rs"]
+mod dpdk;
 #[path = "netns/golden.rs"]
 mod golden;
 #[path = "netns/life.rs"]

@@ -268,14 +268,48 @@ fn two_processes_side_by_side_and_no_files_left() {
     });
 }
 
+/// `nobody` runs this program again; it and what it writes lie where everybody may look.
+#[test]
+fn without_root_and_without_capabilities() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+
+    const NOBODY: u32 = 65_534;
+    let name = "without_root_and_without_capabilities";
+    if std::env::var(CHILD).is_ok_and(|child| child == name) {
+        plain(64);
+        let mut opened = Opened::open("dpdk:net_ring0");
+        assert!(opened.send(&frame(60, &[], 1)));
+        assert_eq!(opened.receive(), [frame(60, &[], 1)]);
+        close(opened);
+        let error = Opened::try_open("dpdk:net_af_packet0,iface=lo").err().expect("packet sockets take a capability").to_string();
+        assert!(error.starts_with("net_af_packet0: rte_dev_probe: "), "{error}");
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can become nobody");
+        return;
+    }
+    let folder = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o777)).tempdir().unwrap();
+    let program = folder.path().join("test");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(&program);
+    command.args(["--exact", name, "--nocapture"]).env(CHILD, name).current_dir(folder.path());
+    let output = command.env("XDG_RUNTIME_DIR", folder.path()).env("TMPDIR", folder.path()).uid(NOBODY).gid(NOBODY).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("1 passed"), "{}\n{out}\n{err}", output.status);
+}
+
 #[test]
 fn what_cannot_be_is_said() {
     in_its_own_process("what_cannot_be_is_said", || {
-        plain(64);
+        dpdk::configure(EalSettings { memory_mib: Some(64), hugepages: Hugepages::Never, pci: true, arguments: Vec::new() });
         let first = Opened::open("dpdk:net_null0");
         for (spec, message) in [
             ("dpdk:net_null0", "net_null0: rte_dev_probe: it is there already: another port has it"),
             ("dpdk:net_nosuch0", "net_nosuch0: rte_dev_probe: "),
+            ("dpdk:0000:ff:1f.7", "0000:ff:1f.7: rte_dev_probe: "),
             ("dpdk:net_pcap0,rx_pcap=/nonexistent/in.pcap", "net_pcap0: rte_dev_probe: "),
             ("dpdk:net_null1,queues=99", "`queues=99`: expected queues=1 to 64"),
             ("dpdk:net_ring1,queues=64", "`queues=64`: expected queues=1 to "),
