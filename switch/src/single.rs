@@ -56,13 +56,24 @@ impl Switch {
 
 /// Polls at `now` until nothing more happens, then has everybody count.
 pub(crate) fn settle<O: Observer>(workers: &mut [Worker], control: &mut Control, now: Nanos, observer: &mut O) {
+    settle_while(workers, control, now, observer, || true);
+}
+
+/// [`settle`], but only while `go_on` says so: on the ports of a machine something may happen without end.
+pub(crate) fn settle_while<O: Observer>(
+    workers: &mut [Worker],
+    control: &mut Control,
+    now: Nanos,
+    observer: &mut O,
+    go_on: impl Fn() -> bool,
+) {
     loop {
         let mut done = 0;
         for worker in workers.iter_mut() {
             done += worker.turn(now, observer);
         }
         done += control.poll(now);
-        if done == 0 {
+        if done == 0 || !go_on() {
             break;
         }
     }

@@ -21,7 +21,7 @@ use dataplane::pipeline::CycleObserver;
 use port::clock::TscClock;
 
 use crate::assembly::Switch;
-use crate::single::settle;
+use crate::single::settle_while;
 use idle::{Bell, Idler};
 
 /// One turn in so many has its phases timed: reading the time stamp counter eight times a turn would otherwise show.
@@ -34,6 +34,8 @@ const CONTROL_SLEEP_MAX: Duration = Duration::from_millis(20);
 const CONTROL_PERIOD: Duration = Duration::from_millis(1);
 /// After it has done something control leaves the lock to others for so long.
 const CONTROL_BREATH: Duration = Duration::from_micros(100);
+/// How long a switch that is to end forwards what still comes in, in nanoseconds.
+const STOP_NS_MAX: u64 = 100_000_000;
 
 /// A switch running in threads of its own. Dropping it stops it.
 pub struct Running {
@@ -104,7 +106,7 @@ impl Running {
         &self.clock
     }
 
-    /// Stops the threads, then lets what is on its way arrive. Control can still be asked afterwards.
+    /// Stops the threads, then lets what is on its way arrive, for a tenth of a second at most. Control can still be asked afterwards.
     ///
     /// # Panics
     /// If a worker has panicked: its frames are lost, and pretending otherwise would be worse.
@@ -119,7 +121,9 @@ impl Running {
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        settle(&mut workers, &mut lock(&self.control), self.clock.now(), &mut ());
+        let now = self.clock.now();
+        // Stations that send without pause must not keep a switch that is to end.
+        settle_while(&mut workers, &mut lock(&self.control), now, &mut (), || self.clock.now().0 - now.0 < STOP_NS_MAX);
         for worker in &mut workers {
             // What still waits for its turn on a bus would wait for ever.
             worker.release_buses(self.clock.now());
