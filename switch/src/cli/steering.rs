@@ -13,7 +13,7 @@ use super::{Done, Failure, client, print};
 /// What was typed after `steer`.
 #[derive(Debug, clap::Args)]
 pub struct SteerArgs {
-    /// A file with [[function]] and [[steer]] sections, which replace those there are
+    /// A file with functions and rules, which replace those there are
     file: PathBuf,
     /// The switch's API socket (its switch.api)
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]

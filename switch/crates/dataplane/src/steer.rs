@@ -1,4 +1,4 @@
-//! Steering, paragraph [43] of the patent document: frames from the network go to the blade whose function they are for.
+//! Steering, paragraph 43 of the patent document: frames from the network go to the blade whose function they are for.
 //!
 //! A rule names characteristics of a frame ([`Conditions`]) and a function; the first rule that matches decides. A function has one or several
 //! blades. A flow goes to the blade that [`Function::slots`] gives for its hash, and stays there ([`flows`]): blades that come later

@@ -1,4 +1,4 @@
-//! Blades are pulled and put back while frames flow (paragraphs [57] and [58] of the patent document).
+//! Blades are pulled and put back while frames flow (paragraphs 57 and 58 of the patent document).
 
 use dataplane::event::Command;
 use port::PortId;
