@@ -58,7 +58,7 @@ pub struct Args {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
     /// Devices to measure, by name or the beginning of it [default: all]
-    #[arg(long = "only", value_delimiter = ',', value_name = "NAME")]
+    #[arg(long = "only", value_name = "NAME")]
     pub only: Vec<String>,
     /// Write the figures as JSON to this file
     #[arg(long, value_name = "FILE")]
@@ -473,7 +473,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_read_or_refused() {
-        let args = parse(&["--linux", "--sizes", "60,512", "--seconds", "0.5", "--only", "bridge,switch"]).unwrap();
+        let args = parse(&["--linux", "--sizes", "60,512", "--seconds", "0.5", "--only", "bridge", "--only", "switch, af_packet"]).unwrap();
         assert!(args.linux && !args.memif);
         assert_eq!((args.sizes, args.seconds, args.only.len()), (vec![60, 512], 0.5, 2));
         for wrong in
