@@ -221,7 +221,9 @@ impl Running {
     pub fn spawn(mut command: Command, inside: Option<&str>) -> Result<Running, String> {
         // Ctrl-C is for us: we end it.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let says = format!("{command:?}");
+        // As it is typed, without the environment.
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let says = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let mut spawn = || command.spawn();
         let spawned = match inside {
             Some(name) => namespace::inside(name, spawn).map_err(|error| error.to_string())?,

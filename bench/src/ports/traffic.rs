@@ -302,7 +302,7 @@ impl Ends {
             self.ports.iter_mut().for_each(|port| port.tx[0].flush(now, &mut self.pool));
         }
         run.refused = refused as f64 / offered.max(1) as f64;
-        run.late = late as f64 / run.sent.max(1) as f64;
+        run.late = late as f64 / offered.max(1) as f64;
         Ok(run)
     }
 
