@@ -24,7 +24,7 @@ type Frames = Vec<Vec<Vec<u8>>>;
 fn the_same_comes_out_as_of_memory_ports() {
     for case in CASES {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pcaps").join(case);
-        let mut config = Config::load(&folder.join("switch.toml")).unwrap_or_else(|errors| panic!("{errors}"));
+        let mut config = Config::load(folder.join("switch.toml")).unwrap_or_else(|errors| panic!("{errors}"));
         for port in &mut config.ports {
             port.queue = QUEUE;
         }
