@@ -22,6 +22,7 @@ pub mod send;
 pub mod soak;
 pub mod stop;
 pub mod testbed;
+pub mod trend;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -77,6 +78,8 @@ pub enum Command {
     Search(search::Args),
     /// One load for a long time
     Soak(soak::Args),
+    /// Say when a figure changed, from its history of runs; fails if the last change was for the worse
+    Trend(trend::Args),
 }
 
 /// Runs the command that `args` ask for, the first of which is the name of the program; returns how it ended.
@@ -104,6 +107,7 @@ fn run(command: Command, common: &Common, factories: &[&dyn DutFactory]) -> Done
     match command {
         Command::Check(args) => check::run(&args, common),
         Command::Info(args) => info::run(&args, common),
+        Command::Trend(args) => trend::run(&args, common),
         Command::Record(args) => record::run(&args, common),
         Command::Rfc2544(args) => rfc2544::run(&args, common, factories),
         Command::Rfc2889(args) => rfc2889::run(&args, common, factories),

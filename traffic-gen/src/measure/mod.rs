@@ -6,6 +6,8 @@
 //!
 //! The idea: on the way of a frame only array elements are counted up. What a count means is worked out later.
 //!
+//! [`trend`] looks at the same figure over many runs.
+//!
 //! Units: ns everywhere. Words: those of the RFCs named in each file. No threads and no clock: every time is an argument.
 
 pub mod buckets;
@@ -13,6 +15,7 @@ pub mod latency;
 pub mod meters;
 pub mod pacing;
 pub mod stream;
+pub mod trend;
 
 pub use buckets::{Buckets, SignedBuckets, empty_histogram};
 pub use latency::{Latencies, LatencyMeter, Variation};

@@ -73,21 +73,6 @@ pub fn latency_section<'a>(directions: impl IntoIterator<Item = (&'a str, &'a La
         rows.extend(views.map(|(view, histogram)| (format!("{name}, since {view}"), histogram)));
         rows.push((format!("{name}, PDV"), &latencies.pdv));
     }
-    let columns = ["pairs", "p0.1", "p50", "p99.9", "PDV p99.9", "known to"].map(Column::number);
-    let mut variation = Table::new("Variation in µs: latency less that of the frame before (IPDV)", vec![Column::text("direction")]);
-    variation.columns.extend(columns);
-    for (name, latencies) in &directions {
-        let ipdv = |quantile| latencies.ipdv.quantile(quantile).map_or(Cell::Unknown, |ns| Cell::Micros(ns as f64));
-        variation.push(vec![
-            Cell::text(*name),
-            Cell::Count(latencies.ipdv.len()),
-            ipdv(0.001),
-            ipdv(0.5),
-            ipdv(0.999),
-            Cell::micros(latencies.pdv_p999().map(|pdv| pdv.0)),
-            Cell::Micros(latencies.resolution().0 as f64),
-        ]);
-    }
     let note = "Values in µs. Since sent: what the device took. Since planned: what a user waits who sends by the plan; a stall of the \
                 tester or of the device is charged to every frame that should have been sent during it (corrected for coordinated \
                 omission). PDV: since sent, less the smallest (RFC 5481).";
@@ -96,10 +81,30 @@ pub fn latency_section<'a>(directions: impl IntoIterator<Item = (&'a str, &'a La
         vec![
             Figure::item("Latency by percentile", Plot::Percentiles(curves), "No latency sample was taken."),
             Item::Table(latency_table("Latency in µs", rows.iter().map(|(name, histogram)| (name.as_str(), *histogram)))),
-            Item::Table(variation),
+            Item::Table(variation_table(directions)),
             Item::Note(note.to_owned()),
         ],
     )
+}
+
+/// How latency changes from frame to frame in each direction.
+pub fn variation_table<'a>(directions: impl IntoIterator<Item = (&'a str, &'a Latencies)>) -> Table {
+    let columns = ["pairs", "p0.1", "p50", "p99.9", "PDV p99.9", "known to"].map(Column::number);
+    let mut variation = Table::new("Variation in µs: latency less that of the frame before (IPDV)", vec![Column::text("direction")]);
+    variation.columns.extend(columns);
+    for (name, latencies) in directions {
+        let ipdv = |quantile| latencies.ipdv.quantile(quantile).map_or(Cell::Unknown, |ns| Cell::Micros(ns as f64));
+        variation.push(vec![
+            Cell::text(name),
+            Cell::Count(latencies.ipdv.len()),
+            ipdv(0.001),
+            ipdv(0.5),
+            ipdv(0.999),
+            Cell::micros(latencies.pdv_p999().map(|pdv| pdv.0)),
+            Cell::Micros(latencies.resolution().0 as f64),
+        ]);
+    }
+    variation
 }
 
 /// How well the generator kept its plan, and what the tester itself adds to latency if that was measured.

@@ -26,7 +26,7 @@ use port::Nanos;
 use super::Frame;
 use super::due::Due;
 use super::suspects::{FOREIGN_KEPT, Foreign, LOST_KEPT, Lost};
-use crate::measure::{Latencies, LatencyMeter};
+use crate::measure::{Latencies, LatencyMeter, Variation};
 
 /// Frames that are known, counted back from the last one sent.
 pub const WINDOW: usize = 1 << 19;
@@ -85,6 +85,8 @@ pub struct Matcher {
     cursors: HashMap<(u64, usize), u64>,
     /// By sending and receiving port: the highest number that came out.
     highest: Vec<u64>,
+    /// By sending and receiving port: latency of the last frame in order.
+    variations: Vec<Variation>,
     ports: Vec<Counts>,
     result: Account,
 }
@@ -202,6 +204,7 @@ impl Matcher {
             chains: HashMap::new(),
             cursors: HashMap::new(),
             highest: vec![0; ports * ports],
+            variations: vec![Variation::default(); ports * ports],
             ports: (0..ports).map(|_| Counts::default()).collect(),
             result: Account::default(),
         }
@@ -238,8 +241,8 @@ impl Matcher {
         self.entries.push_back(Entry { sent, next: 0, seen: 0 });
     }
 
-    /// A frame came out of a port of the device.
-    pub fn arrived(&mut self, port: usize, bytes: &[u8], at: Nanos) {
+    /// A frame came out of a port of the device. Returns its latency, if it is a first copy where it was due.
+    pub fn arrived(&mut self, port: usize, bytes: &[u8], at: Nanos) -> Option<Nanos> {
         let key = self.key(bytes);
         let Some((number, others)) = self.pick(key, port, at) else {
             let account = &mut self.ports[port].account;
@@ -253,25 +256,33 @@ impl Matcher {
                 Some(chain) if chain.matched >> port & 1 == 1 => account.duplicates += 1,
                 Some(_) => account.reflected += 1,
             }
-            return;
+            return None;
         };
         let ports = self.ports.len();
         let counts = &mut self.ports[port];
         let entry = &mut self.entries[(number - self.base) as usize];
         entry.seen |= 1 << port;
         counts.account.ambiguous += u64::from(others);
-        let highest = &mut self.highest[entry.sent.port * ports + port];
-        counts.account.reordered += u64::from(number < *highest);
+        let pair = entry.sent.port * ports + port;
+        let highest = &mut self.highest[pair];
+        let overtaken = number < *highest;
+        counts.account.reordered += u64::from(overtaken);
         *highest = number.max(*highest);
         match self.due[entry.sent.frame] {
             Due::At(due) if due == port => counts.account.arrived += 1,
             Due::Everywhere => counts.account.flood_arrived += 1,
             Due::At(_) | Due::Nowhere => {
                 counts.account.elsewhere += 1;
-                return;
+                return None;
             }
         }
-        counts.latency.record(at.since(entry.sent.at), at.since(entry.sent.planned));
+        let latency = at.since(entry.sent.at);
+        counts.latency.record(latency, at.since(entry.sent.planned));
+        // Of frames in order only (RFC 5481): one that was overtaken says nothing of the one before it.
+        if !overtaken && let Some(change) = self.variations[pair].step(latency) {
+            counts.latency.record_ipdv(change);
+        }
+        Some(latency)
     }
 
     /// The frame that a copy out of `port` is of, and whether it might have been another one.

@@ -36,7 +36,7 @@ fn account(frames: &[Frame], ports: usize, events: &[Event]) -> Account {
                 let key = matcher.key(&frames[frame].bytes);
                 matcher.sent(Sent { key, frame, round: 0, port: frames[frame].port, planned: now, at: now });
             }
-            Event::Comes(frame, port) => matcher.arrived(port, &frames[frame].bytes, now),
+            Event::Comes(frame, port) => drop(matcher.arrived(port, &frames[frame].bytes, now)),
             Event::Pause(time) => now = now + time,
         }
     }
@@ -270,6 +270,10 @@ fn a_device_that_forwards_loses_nothing() {
             (latency.sent.min(), latency.sent.max()),
             (latency.sent.lowest_equivalent(5_000), latency.sent.highest_equivalent(5_000))
         );
+        assert_eq!((latency.ipdv.len(), latency.ipdv.quantile(0.5), latency.ipdv.quantile(1.0)), (29, Some(0), Some(0)));
+        // Two digits.
+        let largest = replayed.timeline.ticks().iter().map(|(_, tick)| tick.max_ns).max();
+        assert!(largest.is_some_and(|ns| (5_000..5_050).contains(&ns)), "{largest:?}");
         assert_eq!(account.ports[2].flood_due, 3);
         assert_eq!(replayed.timeline.intervals().iter().map(|interval| interval.sent).sum::<u64>(), 57);
     }
@@ -350,7 +354,15 @@ fn a_report_has_every_part() {
         assert!(names.iter().any(|found| found == name), "{name} in {names:?}");
     }
     let html = std::fs::read_to_string(&files[0]).unwrap();
-    for part in ["Load and loss by port", "Sent over time", "Latency by percentile", "left when it should have", "<svg"] {
+    for part in [
+        "Load and loss by port",
+        "Sent over time",
+        "Latency by percentile",
+        "Latency over time",
+        "Variation in µs",
+        "left when it should have",
+        "<svg",
+    ] {
         assert!(html.contains(part), "{part}");
     }
     let json: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.path().join("replay.json")).unwrap()).unwrap();

@@ -7,8 +7,8 @@ use port::wrap::link::OVERHEAD_LEN;
 use super::summary::{AccountLine, PortSummary, Replayed, Summary};
 use crate::measure::{Latencies, Pacing};
 use crate::output::numbers::{count, fixed};
-use crate::output::plots::{Curve, PortBar, Strip};
-use crate::output::sections::generator_section;
+use crate::output::plots::{Curve, LatencyStrip, PortBar, Strip};
+use crate::output::sections::{generator_section, variation_table};
 use crate::output::{
     Cell, Column, Distribution, Figure, Headline, Item, Mood, Plot, Report, Section, Setting, Table, Validity, Warning, latency_table,
 };
@@ -96,7 +96,7 @@ pub fn report(command: &str, started: SystemTime, summary: &Summary, replayed: &
     report.sections = vec![frames(summary, replayed), over_time(replayed)];
     let latencies = latencies(replayed);
     if !latencies.is_empty() {
-        report.sections.push(latency(&latencies));
+        report.sections.push(latency(&latencies, replayed));
     }
     let pacing = replayed.ports.iter().fold(Pacing::default(), |mut all, port| {
         all.merge(&port.pacing);
@@ -238,7 +238,7 @@ fn over_time(replayed: &Replayed) -> Section {
     Section::new("Over time", items)
 }
 
-fn latency(latencies: &[(String, &Latencies)]) -> Section {
+fn latency(latencies: &[(String, &Latencies)], replayed: &Replayed) -> Section {
     let views = |latency: &Latencies| [("since sent", latency.sent.clone()), ("since planned", latency.intended.clone())];
     let mut curves = Vec::new();
     let mut rows = Vec::new();
@@ -251,14 +251,18 @@ fn latency(latencies: &[(String, &Latencies)]) -> Section {
     }
     let note = "Every frame that came out where it was due, first copies. Since sent: from the moment the frame was handed over. Since planned: from \
                 the moment it should have been. Both hold a turn of the tester's own loop. PDV: since sent, less the smallest (RFC 5481).";
-    Section::new(
-        "Latency",
-        vec![
-            Figure::item("Latency by percentile", Plot::Percentiles(curves), ""),
-            Item::Table(latency_table("Latency in µs", rows.iter().map(|(name, histogram)| (name.as_str(), histogram)))),
-            Item::Note(note.to_owned()),
-        ],
-    )
+    let timeline = &replayed.timeline;
+    let end_s = timeline.intervals().len() as f64 * timeline.length().as_secs_f64();
+    let mut items = vec![Figure::item("Latency by percentile", Plot::Percentiles(curves), "")];
+    items.extend(
+        LatencyStrip::all([("all ports".to_owned(), timeline.ticks())], end_s)
+            .into_iter()
+            .map(|strip| Figure::item("Latency over time, since sent", Plot::LatencyOverTime(strip), "")),
+    );
+    items.push(Item::Table(latency_table("Latency in µs", rows.iter().map(|(name, histogram)| (name.as_str(), histogram)))));
+    items.push(Item::Table(variation_table(latencies.iter().map(|(name, latency)| (name.as_str(), *latency)))));
+    items.push(Item::Note(note.to_owned()));
+    Section::new("Latency", items)
 }
 
 fn settings(summary: &Summary) -> Vec<Setting> {

@@ -177,7 +177,7 @@ pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progres
             if !received.is_empty() {
                 let at = time.now().since(start);
                 timeline.received(at, received.len() as u64);
-                active.look_at(index, at, &mut received, &mut pool, matcher.as_mut());
+                active.look_at(index, at, &mut received, &mut pool, matcher.as_mut(), &mut timeline);
             }
         }
         turns += 1;
@@ -374,7 +374,15 @@ impl Active {
     }
 
     /// Counts what came in at `at`, and finds out what it is.
-    fn look_at(&mut self, port: usize, at: Nanos, burst: &mut Burst, pool: &mut PoolCache, mut matcher: Option<&mut Matcher>) {
+    fn look_at(
+        &mut self,
+        port: usize,
+        at: Nanos,
+        burst: &mut Burst,
+        pool: &mut PoolCache,
+        mut matcher: Option<&mut Matcher>,
+        timeline: &mut Timeline,
+    ) {
         let mut whole = Vec::new();
         for packet in burst.drain(..) {
             whole.clear();
@@ -382,8 +390,8 @@ impl Active {
             pool.free(packet);
             self.result.received += 1;
             self.result.received_bytes += whole.len() as u64;
-            if let Some(matcher) = &mut matcher {
-                matcher.arrived(port, &whole, at);
+            if let Some(latency) = matcher.as_mut().and_then(|matcher| matcher.arrived(port, &whole, at)) {
+                timeline.took(at, latency);
             }
         }
     }
