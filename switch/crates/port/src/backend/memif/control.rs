@@ -111,6 +111,8 @@ impl Queues {
     /// Takes the ends back from the queues. `why` is a sentence for people.
     pub fn disconnect(&mut self, why: &str) {
         let Some((connection, _)) = self.live.take() else { return };
+        lock(&self.shared.report).mode = None;
+        self.error(why); // Before the link is seen to be down.
         self.shared.up.store(false, Ordering::Release);
         self.shared.link_downs.fetch_add(1, Ordering::Relaxed);
         for keeper in self.rx.iter_mut().take(self.given.0) {
@@ -120,8 +122,6 @@ impl Queues {
             let _ = keeper.give(None);
         }
         self.ended.push((connection, 0));
-        lock(&self.shared.report).mode = None;
-        self.error(why);
     }
 
     /// What stands against a connection at present; not an error if it is only that nobody is there.

@@ -162,11 +162,19 @@ struct Server {
 
 impl Server {
     fn run(mut self) {
-        while self.take_orders() {
+        // Nobody is let in before the first interface is there.
+        if let Ok(Command::Add(first)) = self.orders.recv() {
+            self.ports.push(*first);
+        }
+        loop {
             let busy = self.ports.iter_mut().fold(false, |busy, port| port.collect() | busy);
             self.look_after();
             self.sleep(if busy { TICK.1 } else { TICK.0 });
             let _ = rustix::io::read(&*self.bell, &mut [0; 8]);
+            // Before any client is heard: it may want what was added just before it came.
+            if !self.take_orders() {
+                break;
+            }
             self.receive_guests();
             let mut index = 0;
             while index < self.guests.len() {
