@@ -11,7 +11,8 @@
 //!
 //! The peer is not trusted: whatever it says or writes, the port at most loses its connection, with the reason in
 //! [`Device::describe`](crate::Device::describe) and [`Device::errors`](crate::Device::errors), and the client tries again. What a peer can still do
-//! is spoil the frames it exchanges, and refuse to exchange any. Exception: zero copy, see `docs/decisions/memif.md`.
+//! is spoil the frames it exchanges, refuse to exchange any, and leave a doorbell full that it asks to be rung: the last stalls the worker
+//! (`docs/decisions/memif.md` says how, and what is to be done about it).
 //!
 //! Limits: [`QUEUES_MAX`] queues; Ethernet mode only; a frame lies in at most [`CHAIN_MAX`] buffers.
 //!
