@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bladeswitch::{assembly, lab::namespace};
+use bladeswitch::{assembly, lab::namespace, threads};
 use control::config::{Config, Idle, Speed};
 use core_affinity::CoreId;
 use port::clock::TscClock;
@@ -52,6 +52,9 @@ pub struct DeviceArgs {
     /// Core of the thread that forwards
     #[arg(long)]
     core: Option<usize>,
+    /// Stations that a switch has room for [default: as a switch without configuration]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1 << 22))]
+    room: Option<u32>,
 }
 
 /// What a device has counted when it ends.
@@ -65,6 +68,8 @@ pub struct Account {
     pub dropped: u64,
     /// Is every frame accounted for?
     pub balanced: bool,
+    /// Stations that a switch has learned.
+    pub learned: usize,
 }
 
 /// The process: opens its ports, says so in a line, forwards until its standard input ends, and prints its [`Account`].
@@ -100,6 +105,7 @@ fn switch(args: &DeviceArgs, stop: &AtomicBool, ready: impl Fn(&[Port]) -> Resul
     if config.ports.len() < 2 {
         return Err("a switch takes two ports".to_owned());
     }
+    config.fdb.limit = args.room.unwrap_or(config.fdb.limit).max(config.fdb.limit);
     config.identity.advertise = false;
     config.identity.answer_arp = false;
     config.identity.answer_nd = false;
@@ -117,10 +123,23 @@ fn switch(args: &DeviceArgs, stop: &AtomicBool, ready: impl Fn(&[Port]) -> Resul
     while !stop.load(Ordering::Acquire) {
         std::thread::park_timeout(Duration::from_millis(10));
     }
+    let learned = stations(&mut running);
     running.stop();
-    let control = running.control();
-    let ledger = control.ledger();
-    Ok(Account { rx: ledger.rx, tx: ledger.tx, dropped: ledger.dropped, balanced: ledger.is_balanced() })
+    let ledger = running.control().ledger();
+    Ok(Account { rx: ledger.rx, tx: ledger.tx, dropped: ledger.dropped, balanced: ledger.is_balanced(), learned })
+}
+
+/// How many stations the switch knows. Its own threads answer, as long as they run; 0 if they have not in [`GOODBYE_MAX`].
+fn stations(running: &mut threads::Running) -> usize {
+    let asked = Instant::now();
+    let request = running.control().request_fdb();
+    while asked.elapsed() < GOODBYE_MAX {
+        if let Some(records) = running.control().fdb_records(request) {
+            return records.len();
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    0
 }
 
 fn bare(args: &DeviceArgs, stop: &AtomicBool, ready: impl Fn(&[Port]) -> Result<(), String>) -> Result<Account, String> {
@@ -187,6 +206,21 @@ impl Running {
     /// # Errors
     /// What it says.
     pub fn start(job: Job, ports: &[String], adaptive: bool, core: Option<usize>, inside: Option<&str>) -> Result<Running, String> {
+        Running::start_with_room(job, ports, adaptive, core, inside, None)
+    }
+
+    /// The same with a table for so many stations.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn start_with_room(
+        job: Job,
+        ports: &[String],
+        adaptive: bool,
+        core: Option<usize>,
+        inside: Option<&str>,
+        room: Option<u32>,
+    ) -> Result<Running, String> {
         let mut command = Command::new(std::env::current_exe().map_err(|error| format!("where this program is: {error}"))?);
         command.arg("ports-device").args([
             "--job",
@@ -203,6 +237,7 @@ impl Running {
         }
         command.args(adaptive.then_some("--adaptive"));
         command.args(core.map(|core| format!("--core={core}")));
+        command.args(room.map(|room| format!("--room={room}")));
         let mut running = Running::spawn(command, inside)?;
         let mut line = String::new();
         running.stdout.read_line(&mut line).map_err(|error| format!("the device's first words: {error}"))?;

@@ -348,7 +348,7 @@ impl Bench<'_> {
             core_affinity::set_for_current(CoreId { id });
         }
         let to_sink = who == Who::Memif(Job::Sink);
-        let mut ends = Ends::open(ends, self.args.stations, self.clock, self.stop)?;
+        let mut ends = Ends::open(ends, self.args.stations.into(), self.clock, self.stop)?;
         if !to_sink {
             ends.introduce(self.stop)?;
         }

@@ -96,7 +96,7 @@ pub struct Ends {
     ports: [Port; 2],
     pool: PoolCache,
     clock: TscClock,
-    stations: u8,
+    stations: u32,
     maintained: Nanos,
     /// Number of the run, from 1.
     run: u16,
@@ -122,7 +122,7 @@ impl Ends {
     ///
     /// # Errors
     /// If a port cannot be had, or has no link after 30 s.
-    pub fn open(specs: &[String; 2], stations: u8, clock: &TscClock, stop: &AtomicBool) -> Result<Ends, String> {
+    pub fn open(specs: &[String; 2], stations: u32, clock: &TscClock, stop: &AtomicBool) -> Result<Ends, String> {
         let mempool = Mempool::new(BUFFERS, Hugepages::Auto).map_err(|error| format!("no memory for packets: {error}"))?;
         let parse = |spec: &String| spec.parse::<PortSpec>().map_err(|error| format!("{spec}: {error}"));
         let [a, b] = specs;
@@ -155,17 +155,24 @@ impl Ends {
         Ok(now)
     }
 
+    /// How many stations there are behind each side from now on. The new ones are unknown to the device until [`Ends::introduce`].
+    pub fn set_stations(&mut self, stations: u32) {
+        self.stations = stations;
+    }
+
     /// Has every station send until each has been heard on the other side: then a switch has learned where all are.
     ///
     /// # Errors
-    /// If that has not happened after 30 s.
+    /// If nobody new has been heard for 30 s.
     pub fn introduce(&mut self, stop: &AtomicBool) -> Result<(), String> {
-        let began = self.clock.now();
-        let mut heard = [vec![false; self.stations.into()], vec![false; self.stations.into()]];
-        let (mut last, mut burst) = (None, Burst::new());
-        while heard.iter().flatten().any(|heard| !heard) {
+        let mut heard = [vec![false; self.stations as usize], vec![false; self.stations as usize]];
+        let (mut missing, mut progress) = (2 * u64::from(self.stations), self.clock.now());
+        // Whose turn it is on each side, and when number 0 had its last.
+        let (mut next, mut began) = ([0, 0], [None, None]);
+        let mut burst = Burst::new();
+        while missing > 0 {
             let now = self.maintain(stop)?;
-            if now.since(began) > PATIENCE {
+            if now.since(progress) > PATIENCE {
                 let count = |side: usize| heard[side].iter().filter(|heard| **heard).count();
                 return Err(format!(
                     "the device forwards nothing: of {} stations on each side {} and {} were heard on the other",
@@ -174,39 +181,46 @@ impl Ends {
                     count(1)
                 ));
             }
-            let again = last.is_none_or(|last| now.since(last) > AGAIN);
             for side in 0..2 {
-                if again {
-                    last = Some(now);
-                    for n in 0..self.stations {
+                if next[side] == self.stations && began[side].is_none_or(|began| now.since(began) > AGAIN) {
+                    next[side] = 0;
+                }
+                if next[side] == 0 {
+                    began[side] = Some(now);
+                }
+                while next[side] < self.stations && burst.len() < BURST {
+                    let n = next[side];
+                    next[side] += 1;
+                    if !heard[side][n as usize] {
                         let mut frame = udp_frame(station(side, n), station(1 - side, 0), 60);
                         frame[MARK_AT..MARK_AT + 4].copy_from_slice(&MARK);
                         frame[STAMP][..4].copy_from_slice(&INTRODUCTION.to_be_bytes());
                         burst.extend(self.pool.alloc_copy(&frame));
-                        if burst.len() == BURST || n + 1 == self.stations {
-                            self.ports[side].tx[0].tx_burst(now, &mut self.pool, &mut burst);
-                            self.ports[side].tx[0].flush(now, &mut self.pool);
-                            self.pool.free_all(&mut burst);
-                        }
                     }
                 }
-                self.ports[side].rx[0].rx_burst(now, &mut self.pool, &mut burst, BURST);
-                for packet in burst.drain(..) {
-                    let bytes = self.pool.head(&packet);
-                    if let Some(heard) = number(bytes).and_then(|_| heard[1 - side].get_mut(usize::from(bytes[11]))) {
-                        *heard = true;
-                    }
-                    self.pool.free(packet);
-                }
+                // What the port does not take now has its turn again.
+                self.ports[side].tx[0].tx_burst(now, &mut self.pool, &mut burst);
+                self.pool.free_all(&mut burst);
                 self.ports[side].tx[0].flush(now, &mut self.pool);
+                for queue in &mut self.ports[side].rx {
+                    queue.rx_burst(now, &mut self.pool, &mut burst, BURST);
+                    for packet in burst.drain(..) {
+                        let bytes = self.pool.head(&packet);
+                        let heard = number(bytes).and_then(|_| heard[1 - side].get_mut(station_number(bytes) as usize));
+                        if let Some(heard) = heard.filter(|heard| !**heard) {
+                            (*heard, missing, progress) = (true, missing - 1, now);
+                        }
+                        self.pool.free(packet);
+                    }
+                }
             }
         }
         // What is still under way would be counted.
         let mut quiet = self.clock.now();
         while self.clock.now().since(quiet) < QUIET {
             let now = self.maintain(stop)?;
-            for port in &mut self.ports {
-                if port.rx[0].rx_burst(now, &mut self.pool, &mut burst, BURST) > 0 {
+            for queue in self.ports.iter_mut().flat_map(|port| &mut port.rx) {
+                if queue.rx_burst(now, &mut self.pool, &mut burst, BURST) > 0 {
                     quiet = now;
                 }
                 self.pool.free_all(&mut burst);
@@ -248,8 +262,8 @@ impl Ends {
         let measure_from = Nanos(began.0 + offer.duration.0 / WARM_UP);
         let end = Nanos(measure_from.0 + offer.duration.0);
         let mut from: Option<(Nanos, Spent, u64)> = None;
-        let gap = offer.rate_pps.map(|pps| 1_000_000_000 / pps.max(1));
-        let mut due = began;
+        // Frames of a direction that had their time. What is late is made up for: the rate is held as far as the machine lets it.
+        let mut due = 0u64;
         let count = |run: &Run, directions: &[Direction]| {
             if offer.to_sink { directions.iter().map(|direction| direction.sent).sum() } else { run.received }
         };
@@ -267,19 +281,22 @@ impl Ends {
                 from = Some((self.clock.now(), Spent::now(process), count(&run, &directions)));
                 run.latency.reset();
             }
-            let wanted = match gap {
+            let wanted = match offer.rate_pps {
                 None => BURST,
-                Some(gap) if now >= due => {
-                    late += u64::from(now.since(due) > LATE);
-                    due = Nanos(due.0 + gap);
-                    1
+                Some(pps) => {
+                    let by_now = |at: Nanos| (u128::from(at.since(began).0) * u128::from(pps) / 1_000_000_000) as u64;
+                    let wanted = (by_now(now) + 1).saturating_sub(due).min(BURST as u64);
+                    late += wanted.min(by_now(Nanos(now.0.saturating_sub(LATE.0)).max(began)).saturating_sub(due));
+                    due += wanted;
+                    wanted as usize
                 }
-                Some(_) => 0,
             };
             for (side, direction) in directions.iter_mut().enumerate() {
                 let port = &mut self.ports[side];
-                if wanted > 0 {
-                    direction.fill(&mut self.pool, now, wanted)?;
+                // With a rate, what was refused goes before what is due now.
+                let held = if offer.rate_pps.is_some() { direction.burst.len() } else { 0 };
+                if held + wanted > 0 {
+                    direction.fill(&mut self.pool, now, (held + wanted).min(BURST))?;
                     offered += 1;
                     direction.sent += port.tx[0].tx_burst(now, &mut self.pool, &mut direction.burst) as u64;
                     refused += u64::from(!direction.burst.is_empty());
@@ -302,7 +319,7 @@ impl Ends {
             self.ports.iter_mut().for_each(|port| port.tx[0].flush(now, &mut self.pool));
         }
         run.refused = refused as f64 / offered.max(1) as f64;
-        run.late = late as f64 / offered.max(1) as f64;
+        run.late = late as f64 / due.max(1) as f64;
         Ok(run)
     }
 
@@ -310,27 +327,30 @@ impl Ends {
     fn receive(&mut self, directions: &mut [Direction], run: &mut Run) -> u64 {
         let (mut burst, mut came) = (Burst::new(), 0);
         for side in 0..2 {
-            let now = self.clock.now();
-            let count = self.ports[side].rx[0].rx_burst(now, &mut self.pool, &mut burst, port::BURST_MAX);
-            if count == 0 {
-                continue;
-            }
-            // The burst was there when the call returned, not when it began.
-            let now = self.clock.now();
-            for packet in burst.drain(..) {
-                let bytes = self.pool.head(&packet);
-                let direction = directions.get_mut(1 - side);
-                match (number(bytes).filter(|_| bytes.get(RUN) == Some(&self.run.to_be_bytes()[..])), direction) {
-                    (Some(number), Some(direction)) => {
-                        came += 1;
-                        run.received += 1;
-                        direction.check(bytes, number, run);
-                        run.latency.saturating_record(now.since(stamp(bytes)).0.max(1));
-                    }
-                    (Some(_), None) => run.damaged += 1,
-                    (None, _) => {} // Not of this run: the device's own, an introduction, a straggler.
+            // A device may send on any of its queues.
+            for place in 0..self.ports[side].rx.len() {
+                let now = self.clock.now();
+                let count = self.ports[side].rx[place].rx_burst(now, &mut self.pool, &mut burst, port::BURST_MAX);
+                if count == 0 {
+                    continue;
                 }
-                self.pool.free(packet);
+                // The burst was there when the call returned, not when it began.
+                let now = self.clock.now();
+                for packet in burst.drain(..) {
+                    let bytes = self.pool.head(&packet);
+                    let direction = directions.get_mut(1 - side);
+                    match (number(bytes).filter(|_| bytes.get(RUN) == Some(&self.run.to_be_bytes()[..])), direction) {
+                        (Some(number), Some(direction)) => {
+                            came += 1;
+                            run.received += 1;
+                            direction.check(bytes, number, run);
+                            run.latency.saturating_record(now.since(stamp(bytes)).0.max(1));
+                        }
+                        (Some(_), None) => run.damaged += 1,
+                        (None, _) => {} // Not of this run: the device's own, an introduction, a straggler.
+                    }
+                    self.pool.free(packet);
+                }
             }
         }
         came
@@ -387,11 +407,18 @@ impl Direction {
     }
 }
 
-fn station(side: usize, n: u8) -> Station {
-    Station { mac: [2, 0, 0, 0, 0xb0 + side as u8, n], ip: [198, 18 + side as u8, 0, n] }
+/// Addresses of a station: 256 MAC addresses to each value of the last byte but one, as they are handed out; IP addresses repeat after 65,536.
+fn station(side: usize, n: u32) -> Station {
+    let [_, high, middle, low] = n.to_be_bytes();
+    Station { mac: [2, 0, 0xb0 + side as u8, high, middle, low], ip: [198, 18 + side as u8, middle, low] }
 }
 
-fn template(from: usize, n: u8, len: usize, run: u16) -> Box<[u8]> {
+/// The number of the station that sent a frame of ours.
+fn station_number(bytes: &[u8]) -> u32 {
+    bytes.get(9..12).map_or(u32::MAX, |low| u32::from_be_bytes([0, low[0], low[1], low[2]]))
+}
+
+fn template(from: usize, n: u32, len: usize, run: u16) -> Box<[u8]> {
     let mut frame = udp_frame(station(from, n), station(1 - from, n), len);
     frame[MARK_AT..MARK_AT + 4].copy_from_slice(&MARK);
     frame[RUN].copy_from_slice(&run.to_be_bytes());
@@ -430,7 +457,11 @@ mod tests {
             for (packet, expected) in direction.burst.iter().zip(6..) {
                 let bytes = pool.head(packet);
                 assert_eq!((bytes.len(), number(bytes), stamp(bytes)), (len, Some(expected), Nanos(77)));
-                assert_eq!((bytes[5], &bytes[RUN]), (expected as u8 % 4, &[0, 9][..]), "its station and run");
+                assert_eq!(
+                    (bytes[5], station_number(bytes), &bytes[RUN]),
+                    (expected as u8 % 4, expected % 4, &[0, 9][..]),
+                    "its station and run"
+                );
             }
             pool.free_all(&mut direction.burst);
         }
