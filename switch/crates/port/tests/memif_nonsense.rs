@@ -34,6 +34,8 @@ struct Liar {
     region: Option<Mapping>,
     to_server: u32,
     to_client: u32,
+    /// The eventfds of its rings: to the server, to the client.
+    bells: Vec<OwnedFd>,
 }
 
 /// The shared memory of a liar.
@@ -129,7 +131,7 @@ impl Liar {
         let socket = seqpacket();
         rustix::net::connect(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
         let Some((Message::Hello(_), None)) = receive(&socket) else { panic!("no HELLO") };
-        Liar { socket, region: None, to_server: TO_SERVER, to_client: TO_CLIENT }
+        Liar { socket, region: None, to_server: TO_SERVER, to_client: TO_CLIENT, bells: Vec::new() }
     }
 
     fn say(&self, message: &Message, file: Option<&OwnedFd>) -> bool {
@@ -153,7 +155,9 @@ impl Liar {
         assert_eq!(liar.ask(&init(), None), Ok(Message::Ack));
         assert_eq!(liar.ask(&Message::AddRegion { index: 0, size: REGION as u64 }, Some(&file)), Ok(Message::Ack));
         for to_server in [true, false] {
-            assert_eq!(liar.ask(&Message::AddRing(ring(to_server)), Some(&eventfd())), Ok(Message::Ack));
+            let bell = eventfd();
+            assert_eq!(liar.ask(&Message::AddRing(ring(to_server)), Some(&bell)), Ok(Message::Ack));
+            liar.bells.push(bell);
         }
         let mapping = Mapping::new(file, REGION);
         for (number, at) in [TO_SERVER, TO_CLIENT].into_iter().enumerate() {
@@ -180,6 +184,7 @@ impl Liar {
     }
 }
 
+const FLAGS: u32 = 4;
 const HEAD: u32 = 6;
 const TAIL: u32 = 64;
 
@@ -227,14 +232,16 @@ impl Den {
 
     /// Connects the next client as it should be.
     fn connect(&self, end: &mut Opened) -> Liar {
-        let mut liar = Liar { socket: self.accept(end), region: None, to_server: 0, to_client: 0 };
+        let mut liar = Liar { socket: self.accept(end), region: None, to_server: 0, to_client: 0, bells: Vec::new() };
         assert!(liar.say(&Den::hello(), None));
         loop {
             match receive(&liar.socket).expect("a message") {
                 (Message::Init(_), None) => {}
                 (Message::AddRegion { size, .. }, Some(file)) => liar.region = Some(Mapping::new(file, size as usize)),
-                (Message::AddRing(ring), Some(_)) if ring.to_server => liar.to_server = ring.offset,
-                (Message::AddRing(ring), Some(_)) => liar.to_client = ring.offset,
+                (Message::AddRing(ring), Some(bell)) => {
+                    *if ring.to_server { &mut liar.to_server } else { &mut liar.to_client } = ring.offset;
+                    liar.bells.push(bell);
+                }
                 (Message::Connect { .. }, None) => break,
                 (message, _) => panic!("{message:?}"),
             }
@@ -420,6 +427,79 @@ fn memory_that_is_taken_away_ends_the_connection() {
     }
     still_serves(&mut end, &spec, "client");
     end.close();
+}
+
+/// Fills an eventfd or empties it, and has whoever writes to it when it is full or reads from it when it is empty wait: that flag belongs to all who
+/// hold it.
+fn set_trap(bell: &OwnedFd, full: bool) {
+    rustix::fs::fcntl_setfl(bell, rustix::fs::OFlags::NONBLOCK).unwrap();
+    let _ = rustix::io::read(bell, &mut [0; 8]);
+    if full {
+        // The port's own thread may have been faster by a few.
+        assert!((1..10).any(|room| rustix::io::write(bell, &(u64::MAX - room).to_ne_bytes()).is_ok()));
+    }
+    rustix::fs::fcntl_setfl(bell, rustix::fs::OFlags::empty()).unwrap();
+}
+
+/// A peer that asks to be rung and has whoever rings it wait. The worker does not: its other ports are served, and the port ends when it is told to.
+#[test]
+fn a_doorbell_that_makes_its_ringer_wait_stalls_no_worker() {
+    for role in ["server", "client"] {
+        let (told, word) = std::sync::mpsc::channel();
+        // In a thread, so that a stall is a failure and not a test without end.
+        let worker = std::thread::spawn(move || {
+            let place = tempfile::tempdir().unwrap();
+            let spec = format!("memif:{}", path(&place));
+            let mut end = Opened::open(&format!("{spec},role={role}"));
+            let den = (role == "client").then(|| Den::open(&path(&place)));
+            let liar = match &den {
+                Some(den) => den.connect(&mut end),
+                None => Liar::connected(&path(&place)),
+            };
+            up(&mut end);
+            let to_liar = if role == "client" { liar.to_server } else { liar.to_client };
+            liar.memory().write(to_liar + FLAGS, &0u16.to_ne_bytes()); // It does not poll.
+            liar.bells.iter().for_each(|bell| set_trap(bell, true));
+            let other_place = tempfile::tempdir().unwrap();
+            let other_spec = format!("memif:{}", path(&other_place));
+            let mut other = Opened::open(&other_spec);
+            for _ in 0..8 {
+                assert!(end.send(&frame(60, &[], 1)), "there is room in the ring");
+                other.turn();
+            }
+            // Asleep with a full doorbell and a frame there, and awake with an empty one.
+            liar.advance(if role == "client" { liar.to_client } else { liar.to_server }, if role == "client" { TAIL } else { HEAD }, 1);
+            for full in [true, false] {
+                assert!(end.port.rx[0].poll_fd().is_some());
+                liar.bells.iter().for_each(|bell| set_trap(bell, full));
+                end.turn();
+            }
+            liar.bells.iter().for_each(|bell| set_trap(bell, true));
+            assert!(end.send(&frame(60, &[], 1)));
+            still_serves(&mut other, &other_spec, "client");
+            other.close();
+            // The liar goes, but a process of its keeps the doorbells.
+            let Liar { socket, bells, .. } = liar;
+            drop((socket, den));
+            end.until("the liar to be gone", |end| {
+                end.turn();
+                end.port.device.link() == LinkState::Down
+            });
+            if role == "client" {
+                std::fs::remove_file(path(&place)).unwrap();
+            }
+            drop(bells);
+            still_serves(&mut end, &spec, if role == "client" { "server" } else { "client" });
+            end.close();
+            told.send(()).unwrap();
+        });
+        match word.recv_timeout(3 * world::PATIENCE) {
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("the worker of a {role} waits for its peer"),
+            Ok(()) | Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }
+        }
+    }
 }
 
 #[test]

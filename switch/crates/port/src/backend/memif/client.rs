@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::bell::{bell, ring_own};
 use super::control::{Queues, port, waiting};
 use super::message::Message;
-use super::server::{HANDSHAKE, TICK, ring};
+use super::server::{HANDSHAKE, TICK};
 use super::session::{ClientSession, ClientStep, farewell};
 use super::socket::{Received, connect, receive, send};
 use super::{Options, Role};
@@ -29,7 +30,7 @@ struct Stop {
 impl Drop for Stop {
     fn drop(&mut self) {
         self.stop.0.store(true, Ordering::Release);
-        ring(&self.stop.1);
+        ring_own(&self.stop.1);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -39,8 +40,7 @@ impl Drop for Stop {
 /// Opens a port in the role of a client.
 pub fn open(options: &Options) -> io::Result<Port> {
     super::socket::address(&options.socket)?; // A path that is too long never gets shorter.
-    let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-    let stop = Arc::new((AtomicBool::new(false), bell));
+    let stop = Arc::new((AtomicBool::new(false), bell(0)?));
     let (to, from) = std::sync::mpsc::channel::<Queues>();
     let theirs = Arc::clone(&stop);
     let thread = std::thread::Builder::new().name("memif-client".to_owned()).spawn(move || {

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::bell::Ringer;
 use super::queue::{Connection, MemifRx, MemifTx, RxEnd, TxEnd};
 use super::region::Regions;
 use super::session::Agreement;
@@ -42,7 +43,9 @@ pub struct Queues {
     pub options: Options,
     rx: Vec<Keeper<RxEnd>>,
     tx: Vec<Keeper<TxEnd>>,
-    live: Option<(Arc<Connection>, Arc<Regions>)>,
+    live: Option<(Arc<Connection>, Arc<Regions>, Ringer)>,
+    /// Of the last connection, until its thread has ended.
+    ringer: Option<Ringer>,
     /// Queues that have ends, receiving and transmitting: the peer may have fewer than we.
     given: (usize, usize),
     /// Ends that the queues still have and are to give back.
@@ -71,6 +74,7 @@ pub fn port(options: &Options, guard: impl Send + 'static) -> (Port, Queues) {
         rx,
         tx,
         live: None,
+        ringer: None,
         given: (0, 0),
         coming_back: 0,
         ended: Vec::new(),
@@ -82,14 +86,14 @@ pub fn port(options: &Options, guard: impl Send + 'static) -> (Port, Queues) {
 }
 
 impl Queues {
-    /// The queues can be given ends: they have none, or have not looked at the last ones.
+    /// The queues can be given ends: they have none, and no thread is left of the last ones.
     pub fn is_ready(&self) -> bool {
-        self.live.is_none() && self.coming_back == 0
+        self.live.is_none() && self.coming_back == 0 && self.ringer.is_none()
     }
 
     /// Gives the queues what they work with from now on.
     pub fn connect(&mut self, agreement: Agreement) {
-        let Agreement { rx, tx, connection, regions, peer } = agreement;
+        let Agreement { rx, tx, connection, regions, ringer, peer } = agreement;
         let options = &self.options;
         let mode = format!("{}, {} rx and {} tx ring(s)", options.role, rx.len(), tx.len());
         let give = |given: Result<(), _>| debug_assert!(given.is_ok(), "the queues were ready");
@@ -97,7 +101,7 @@ impl Queues {
         self.coming_back = self.given.0 + self.given.1;
         self.rx.iter_mut().zip(rx).for_each(|(keeper, end)| give(keeper.give(Some(end)).map_err(drop)));
         self.tx.iter_mut().zip(tx).for_each(|(keeper, end)| give(keeper.give(Some(end)).map_err(drop)));
-        self.live = Some((connection, regions));
+        self.live = Some((connection, regions, ringer));
         self.shared.returns.fetch_add(u64::from(self.was_up), Ordering::Relaxed);
         self.was_up = true;
         {
@@ -110,7 +114,9 @@ impl Queues {
 
     /// Takes the ends back from the queues. `why` is a sentence for people.
     pub fn disconnect(&mut self, why: &str) {
-        let Some((connection, _)) = self.live.take() else { return };
+        let Some((connection, _, ringer)) = self.live.take() else { return };
+        ringer.end();
+        self.ringer = Some(ringer);
         lock(&self.shared.report).mode = None;
         self.error(why); // Before the link is seen to be down.
         self.shared.up.store(false, Ordering::Release);
@@ -150,14 +156,14 @@ impl Queues {
 
     /// What is wrong with the connection, if anything is: something a queue has found, or memory that is gone.
     pub fn trouble(&self) -> Option<String> {
-        let (connection, regions) = self.live.as_ref()?;
+        let (connection, regions, _) = self.live.as_ref()?;
         if regions.is_gone() {
             return Some("the peer took its shared memory away".to_owned());
         }
         connection.broken().map(|nonsense| nonsense.text().to_owned())
     }
 
-    /// Closes what the queues have given back. Returns whether more is to come.
+    /// Closes what the queues have given back, and forgets a thread that has ended. Returns whether more is to come.
     pub fn collect(&mut self) -> bool {
         let returned = self.rx.iter_mut().map(Keeper::collect).sum::<usize>() + self.tx.iter_mut().map(Keeper::collect).sum::<usize>();
         self.coming_back = self.coming_back.saturating_sub(returned);
@@ -169,7 +175,8 @@ impl Queues {
         if self.coming_back == 0 {
             self.ended.clear();
         }
-        self.live.is_none() && self.coming_back > 0
+        self.ringer.take_if(|ringer| ringer.has_ended());
+        self.live.is_none() && (self.coming_back > 0 || self.ringer.is_some())
     }
 }
 

@@ -7,17 +7,18 @@
 //!
 //! `message` is what they say as bytes, `session` the order in which they say it, `socket` how it is carried; `region` and `ring` are the shared
 //! memory, `guard` what happens when it is taken away; `queue` is what workers call; `server` and `client` are the threads that look after it all:
-//! one for each socket that is listened on, one for each client. Workers never wait for them.
+//! one for each socket that is listened on, one for each client. `bell` has one more for each connection: it wakes a peer that sleeps. Workers never
+//! wait for any of them.
 //!
 //! The peer is not trusted: whatever it says or writes, the port at most loses its connection, with the reason in
 //! [`Device::describe`](crate::Device::describe) and [`Device::errors`](crate::Device::errors), and the client tries again. What a peer can still do
-//! is spoil the frames it exchanges, refuse to exchange any, and leave a doorbell full that it asks to be rung: the last stalls the worker
-//! (`docs/decisions/memif.md` says how, and what is to be done about it).
+//! is spoil the frames it exchanges, refuse to exchange any, and keep the port for itself as long as it lives.
 //!
 //! Limits: [`QUEUES_MAX`] queues; Ethernet mode only; a frame lies in at most [`CHAIN_MAX`] buffers.
 //!
 //! Unsafe code: mapping memory and reaching what others write to. `region`, `ring`, `queue` and `guard` say what they rely on.
 
+mod bell;
 mod client;
 mod control;
 mod guard;

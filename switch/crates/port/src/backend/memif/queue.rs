@@ -9,10 +9,11 @@
 //! for them) are dropped and counted.
 //!
 //! **Sleep**: while a worker polls, its rings say so (MASK_INT). Asked for a descriptor to sleep on, the queue takes that back, looks
-//! once more, and rings its own eventfd if something came between; the next burst says again that it polls.
+//! once more, and gives a descriptor that is always ready if something came between; the next burst says again that it polls.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 
 use arrayvec::ArrayVec;
 
+use super::bell::{Doorbell, bell, silence};
 use super::ring::{Descriptor, Ring, prefetch};
 use crate::clock::Nanos;
 use crate::device::{Refusal, RxDrops, RxQueue, TxQueue};
@@ -108,8 +110,6 @@ pub enum Buffers {
 pub struct End {
     /// Head, tail and descriptors.
     pub ring: Ring,
-    /// An eventfd, written by whoever sends if the receiver does not poll.
-    pub bell: OwnedFd,
     /// Where the frames lie.
     pub buffers: Buffers,
     /// Whom to tell of nonsense.
@@ -161,6 +161,10 @@ impl End {
 #[derive(Debug)]
 pub struct RxEnd {
     end: End,
+    /// An eventfd that the peer writes if we do not poll. It can do with it what it wants.
+    bell: OwnedFd,
+    /// Readable at any time: what one sleeps on who has no time to sleep. Nobody else holds it.
+    ready: OwnedFd,
     /// Count of the next descriptor to be taken.
     next: u16,
     /// The ring says that we do not poll.
@@ -168,15 +172,19 @@ pub struct RxEnd {
 }
 
 impl RxEnd {
-    /// Takes over a ring that no queue works with. A client gives all its buffers to the server.
-    pub fn new(end: End) -> RxEnd {
+    /// Takes over a ring that no queue works with, and the eventfd that the peer rings. A client gives all its buffers to the server.
+    ///
+    /// # Errors
+    /// No descriptors left.
+    pub fn new(end: End, rung: OwnedFd) -> io::Result<RxEnd> {
+        let ready = bell(1)?;
         let next = end.ring.tail().load(Ordering::Acquire);
         end.ring.set_polled(true);
         if end.buffers != Buffers::Peer {
             (0..end.ring.size()).for_each(|at| end.offer(next.wrapping_add(at)));
             end.ring.head().store(next.wrapping_add(end.ring.size()), Ordering::Release);
         }
-        RxEnd { end, next, asleep: Cell::new(false) }
+        Ok(RxEnd { end, bell: rung, ready, next, asleep: Cell::new(false) })
     }
 
     /// Count up to which the peer has put frames.
@@ -193,10 +201,7 @@ impl RxEnd {
     fn wake(&self) {
         self.asleep.set(false);
         self.end.ring.set_polled(true);
-        // Takes back what was rung. Not a plain read: it would wait if the peer took the descriptor's non-blocking flag away.
-        let mut count = [0; 8];
-        let _ =
-            rustix::io::preadv2(&self.end.bell, &mut [std::io::IoSliceMut::new(&mut count)], u64::MAX, rustix::io::ReadWriteFlags::NOWAIT);
+        silence(&self.bell);
     }
 
     /// Takes up to `max` frames.
@@ -358,36 +363,27 @@ impl RxQueue for MemifRx {
         end.end.ring.set_polled(false);
         // Pairs with the fence in `TxEnd::publish`: either we see the frame, or the peer sees that we sleep.
         fence(Ordering::SeqCst);
-        if end.filled(Ordering::Relaxed) != end.next {
-            ring(&end.end.bell);
-        }
-        Some(end.end.bell.as_fd())
+        Some(if end.filled(Ordering::Relaxed) != end.next { end.ready.as_fd() } else { end.bell.as_fd() })
     }
-}
-
-/// Rings an eventfd.
-#[cold]
-fn ring(bell: &OwnedFd) {
-    // It does not wait: the descriptor is non-blocking. Failing means that it has been rung often enough.
-    let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
 }
 
 /// The transmitting end of a ring.
 #[derive(Debug)]
 pub struct TxEnd {
     end: End,
+    doorbell: Doorbell,
     /// Count of the next descriptor to be filled.
     next: u16,
 }
 
 impl TxEnd {
-    /// Takes over a ring that no queue works with.
-    pub fn new(end: End) -> TxEnd {
+    /// Takes over a ring that no queue works with, and what wakes its receiver.
+    pub fn new(end: End, doorbell: Doorbell) -> TxEnd {
         let next = match end.buffers {
             Buffers::Peer => end.ring.tail().load(Ordering::Acquire),
             Buffers::Ours { .. } => end.ring.head().load(Ordering::Acquire),
         };
-        TxEnd { end, next }
+        TxEnd { end, doorbell, next }
     }
 
     /// Descriptors that can be filled now.
@@ -524,7 +520,7 @@ impl TxEnd {
         // Pairs with the fence of a receiver that goes to sleep (ours: `MemifRx::poll_fd`).
         fence(Ordering::SeqCst);
         if !self.end.ring.is_polled() {
-            ring(&self.end.bell);
+            self.doorbell.ring();
         }
     }
 }

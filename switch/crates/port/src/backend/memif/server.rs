@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::bell::{bell, ring_own, silence};
 use super::control::{Queues, port, waiting};
 use super::message::{Init, Message};
 use super::session::{ServerSession, ServerStep, connected, farewell, hello, secret};
@@ -52,7 +53,7 @@ impl Hub {
     fn open(place: &str) -> io::Result<Hub> {
         let listener = Listener::open(place)?;
         let (commands, orders) = channel();
-        let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let bell = Arc::new(bell(0)?);
         let server = Server { listener, orders, bell: Arc::clone(&bell), ports: Vec::new(), guests: Vec::new(), deaf: false };
         let thread = std::thread::Builder::new().name("memif-server".to_owned()).spawn(move || server.run())?;
         Ok(Hub { commands: Some(commands), bell, thread: Some(thread), ids: Mutex::default() })
@@ -62,23 +63,18 @@ impl Hub {
         if let Some(commands) = &self.commands {
             let _ = commands.send(command); // The thread lives as long as this.
         }
-        ring(&self.bell);
+        ring_own(&self.bell);
     }
 }
 
 impl Drop for Hub {
     fn drop(&mut self) {
         drop(self.commands.take());
-        ring(&self.bell);
+        ring_own(&self.bell);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
-}
-
-/// Wakes a thread that sleeps on an eventfd.
-pub fn ring(bell: &OwnedFd) {
-    let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
 }
 
 /// An interface on a hub.
@@ -170,7 +166,7 @@ impl Server {
             let busy = self.ports.iter_mut().fold(false, |busy, port| port.collect() | busy);
             self.look_after();
             self.sleep(if busy { TICK.1 } else { TICK.0 });
-            let _ = rustix::io::read(&*self.bell, &mut [0; 8]);
+            silence(&self.bell);
             // Before any client is heard: it may want what was added just before it came.
             if !self.take_orders() {
                 break;

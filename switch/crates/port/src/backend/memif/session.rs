@@ -12,8 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::event::EventfdFlags;
-
+use super::bell::{Ringer, bell};
 use super::message::{AddRing, Hello, Init, Message, SECRET_LEN, VERSION};
 use super::queue::{Buffers, Connection, End, RxEnd, TxEnd};
 use super::region::{Region, Regions, is_eventfd};
@@ -38,8 +37,22 @@ pub struct Agreement {
     pub connection: Arc<Connection>,
     /// To look whether the peer took any away.
     pub regions: Arc<Regions>,
+    /// Rings what the transmitting ends ask for.
+    pub ringer: Ringer,
     /// The peer's program and its name for the interface.
     pub peer: String,
+}
+
+/// Ends of rings with the eventfds of their doorbells.
+type Ends = Vec<(End, OwnedFd)>;
+
+/// What the queues work with, of rings that have been checked.
+fn agreement(rx: Ends, tx: Ends, connection: Arc<Connection>, regions: Arc<Regions>, peer: String) -> io::Result<Agreement> {
+    let rx = rx.into_iter().map(|(end, bell)| RxEnd::new(end, bell)).collect::<io::Result<_>>()?;
+    let (tx, bells): (Vec<End>, Vec<OwnedFd>) = tx.into_iter().unzip();
+    let (ringer, doorbells) = Ringer::start(bells)?;
+    let tx = tx.into_iter().zip(doorbells).map(|(end, doorbell)| TxEnd::new(end, doorbell)).collect();
+    Ok(Agreement { rx, tx, connection, regions, ringer, peer })
 }
 
 /// Our first word to a client.
@@ -204,17 +217,12 @@ impl ServerSession {
             if !ring.has_cookie() {
                 return Err(format!("ring {index}: there is no ring where it is said to be"));
             }
-            Ok(End { ring, bell: told.bell, buffers: Buffers::Peer, connection: Arc::clone(&connection) })
+            Ok((End { ring, buffers: Buffers::Peer, connection: Arc::clone(&connection) }, told.bell))
         };
-        let rx = std::mem::take(&mut self.to_server).into_iter().map(end).collect::<Result<Vec<_>, String>>()?;
-        let tx = std::mem::take(&mut self.to_client).into_iter().map(end).collect::<Result<Vec<_>, String>>()?;
-        Ok(Agreement {
-            rx: rx.into_iter().map(RxEnd::new).collect(),
-            tx: tx.into_iter().map(TxEnd::new).collect(),
-            peer: format!("{} ({name})", self.program),
-            connection,
-            regions,
-        })
+        let rx = std::mem::take(&mut self.to_server).into_iter().map(end).collect::<Result<Ends, String>>()?;
+        let tx = std::mem::take(&mut self.to_client).into_iter().map(end).collect::<Result<Ends, String>>()?;
+        let peer = format!("{} ({name})", self.program);
+        agreement(rx, tx, connection, Arc::clone(&regions), peer).map_err(|error| format!("doorbells: {error}"))
     }
 }
 
@@ -238,8 +246,8 @@ pub struct ClientSession {
     program: String,
     /// To be sent, each when the one before is acknowledged.
     to_send: VecDeque<(Message, Option<OwnedFd>)>,
-    to_server: Vec<End>,
-    to_client: Vec<End>,
+    to_server: Ends,
+    to_client: Ends,
     regions: Arc<Regions>,
 }
 
@@ -276,13 +284,11 @@ impl ClientSession {
             Message::Ack if self.greeted => self.next(),
             Message::Connected { name } if self.greeted && self.to_send.is_empty() && !self.to_server.is_empty() => {
                 let (to_server, to_client) = (std::mem::take(&mut self.to_server), std::mem::take(&mut self.to_client));
-                Ok(ClientStep::Agreed(Box::new(Agreement {
-                    connection: Arc::clone(&to_server[0].connection),
-                    tx: to_server.into_iter().map(TxEnd::new).collect(),
-                    rx: to_client.into_iter().map(RxEnd::new).collect(),
-                    regions: Arc::clone(&self.regions),
-                    peer: format!("{} ({name})", self.program),
-                })))
+                let connection = Arc::clone(&to_server[0].0.connection);
+                let peer = format!("{} ({name})", self.program);
+                agreement(to_client, to_server, connection, Arc::clone(&self.regions), peer)
+                    .map(|agreement| ClientStep::Agreed(Box::new(agreement)))
+                    .map_err(|error| format!("doorbells: {error}"))
             }
             message => Err(format!("{} is out of order", message.word())),
         }
@@ -318,11 +324,11 @@ impl ClientSession {
             let offset = layout.ring_at(ring_index);
             let ring = Ring::new(&self.regions, 0, offset, log2).ok_or_else(|| io::Error::other("a ring does not fit its region"))?;
             ring.initialise();
-            let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+            let bell = bell(0)?;
             let add = AddRing { to_server: is_to_server, index, region: 0, offset, ring_log2: log2, private_header: 0 };
             self.to_send.push_back((Message::AddRing(add), Some(bell.try_clone()?)));
             let buffers = Buffers::Ours { offset: layout.buffers_at(ring_index), stride: layout.stride(), size: layout.buffer_size };
-            let end = End { ring, bell, buffers, connection: Arc::clone(&connection) };
+            let end = (End { ring, buffers, connection: Arc::clone(&connection) }, bell);
             if is_to_server { &mut self.to_server } else { &mut self.to_client }.push(end);
         }
         self.to_send.push_back((Message::Connect { name: format!("memif{}", options.id) }, None));
