@@ -86,10 +86,14 @@ impl Lent {
     #[inline]
     pub fn remove(&mut self, buffer: u32) -> bool {
         let (word, bit) = (&mut self.bits[buffer as usize / 64], 1 << (buffer % 64));
-        let was = *word & bit != 0;
+        // A branch, not `count -= was as u32`: rustc 1.95 loses such a count when the caller branches on the same comparison
+        // (rust-lang/rust#158206), so an optimised build never filled the ring again.
+        if *word & bit == 0 {
+            return false;
+        }
         *word &= !bit;
-        self.count -= was as u32;
-        was
+        self.count -= 1;
+        true
     }
 
     /// Gives everything back to the pool.
