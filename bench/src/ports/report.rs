@@ -14,6 +14,8 @@ use super::{Args, Ground, Measured, Round, Series, Who};
 const OVERLOADED: f64 = 0.01;
 /// A generator that was late this often spoils the latencies beyond it.
 const LATE_MAX: f64 = 0.01;
+/// A device that loses a greater share of frames at the rate for latency does not work.
+const LOSS_MAX: f64 = 0.5;
 
 /// Median, least and most of all rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -327,6 +329,11 @@ fn validity(all: &[Figures]) -> Validity {
         if damaged > 0 {
             validity.reasons.push(format!("{}: {damaged} frames were not as they were sent", figures.device));
         }
+        // Nothing is lost at a rate for latency but by a device that stands still.
+        if let Some(latency) = figures.latency.as_ref().filter(|latency| latency.loss > LOSS_MAX) {
+            let lost = percent(latency.loss);
+            validity.reasons.push(format!("{}: {lost} % of the frames were lost at the rate for latency", figures.device));
+        }
     }
     validity
 }
@@ -479,6 +486,20 @@ mod tests {
         let report = report(&args, &measured, &TscClock::new());
         let said: Vec<String> = report.warnings.iter().map(ToString::to_string).collect();
         assert!(said.iter().any(|said| said.contains("the generator was the limit")), "{said:?}");
+    }
+
+    #[test]
+    fn a_device_that_stands_still_is_no_result() {
+        let args = Line::parse_from(["bench", "--sizes", "60"]).args;
+        let mut stuck = series(Who::Skb(Job::Switch), &[1_024], 1_000_000);
+        if let Ok(round) = &mut stuck.rounds[0] {
+            round.latency = Some(Run { received: 0, ..run(0, 1000) });
+        }
+        let ground = Ground { name: "linux", reference: Who::Bridge, both_ways: false, series: vec![stuck] };
+        let measured = Measured { grounds: vec![ground], ..Measured::default() };
+        let report = report(&args, &measured, &TscClock::new());
+        assert_eq!(report.validity.reasons, ["switch, af_xdp skb: 100 % of the frames were lost at the rate for latency"]);
+        assert!(reported().validity.is_valid());
     }
 
     #[test]
