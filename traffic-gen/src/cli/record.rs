@@ -18,6 +18,8 @@ use crate::replay::ports::{self, LineRate, Opened};
 
 /// Buffers for frames between port and file.
 const BUFFERS: u32 = 8192;
+/// Devices are looked after so often: links come and go.
+const MAINTAIN_EVERY: Nanos = Nanos::from_millis(100);
 /// How long to wait where nothing arrives.
 const IDLE: Duration = Duration::from_micros(50);
 
@@ -139,7 +141,7 @@ fn record(
     let clock = TscClock::new();
     let progress = Progress::new(args.count, "frames");
     let duration_ns = args.duration.map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
-    let (mut now, mut frames, mut total) = (Nanos::ZERO, 0u64, 0u64);
+    let (mut now, mut maintain_at, mut frames, mut total) = (Nanos::ZERO, Nanos::ZERO, 0u64, 0u64);
     let mut bytes = Vec::new();
     let notes = FrameNotes { direction: Some(Direction::Inbound), ..FrameNotes::default() };
     let stopped_by = 'recording: loop {
@@ -148,6 +150,10 @@ fn record(
         }
         if !timeless {
             now = clock.now();
+            if now >= maintain_at {
+                maintain_at = now + MAINTAIN_EVERY;
+                opened.iter_mut().for_each(|port| port.port.device.maintain(now));
+            }
         }
         if duration_ns.is_some_and(|duration| now.0 >= duration) {
             break "--duration";

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use clap::ArgGroup;
 use port::capture::CaptureFile;
+use port::clock::TscClock;
 use port::{Hugepages, Mempool, Nanos};
 
 use super::progress::Progress;
@@ -148,6 +149,9 @@ pub struct Args {
     /// Listen so long for what comes back, after the last frame; a frame away for longer is lost if an equal one follows it
     #[arg(long, value_name = "TIME", value_parser = span, default_value = "100ms", help_heading = "Run")]
     listen: Nanos,
+    /// Begin when the links of all ports are up; wait so long for them, with a unit
+    #[arg(long, value_name = "TIME", value_parser = span, default_value = "10s", help_heading = "Run")]
+    link_wait: Nanos,
     /// Say every so many seconds what was sent
     #[arg(long, value_name = "SECONDS", help_heading = "Run")]
     stats: Option<NonZeroU64>,
@@ -373,7 +377,9 @@ pub fn replay(args: Args, common: &Common) -> Done {
             (replayed.map_err(|error| Failure::input(format!("--dut: {error}")))?, true)
         }
         None => {
-            let opened = args.open_ports(&lines, &mempool)?;
+            let mut opened = args.open_ports(&lines, &mempool)?;
+            let clock = TscClock::new();
+            ports::wait_for_links(&mut opened, args.link_wait, &clock, &|| stop.asked()).map_err(Failure::input)?;
             let timeless = opened.iter().all(|port| port.timeless);
             let is_virtual = match args.clock {
                 Some(Clock::Virtual) if !timeless => {
@@ -396,7 +402,7 @@ pub fn replay(args: Args, common: &Common) -> Done {
             };
             let replayed = match is_virtual {
                 true => run::run(setup, &mut VirtualTime::default(), &mut watch),
-                false => run::run(setup, &mut RealTime::default(), &mut watch),
+                false => run::run(setup, &mut RealTime(clock), &mut watch),
             };
             (replayed, is_virtual)
         }

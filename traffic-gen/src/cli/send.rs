@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::ArgGroup;
+use port::clock::TscClock;
 use port::{Hugepages, Mempool, Nanos};
 
 use super::progress::Progress;
@@ -47,6 +48,12 @@ pub struct Args {
     /// The latest a frame may leave before the run is called INVALID, with a unit
     #[arg(long, value_name = "TIME", value_parser = super::replay::span, default_value = "1ms")]
     late_max: Nanos,
+    /// Listen so long for what comes back, after the last frame
+    #[arg(long, value_name = "TIME", value_parser = super::replay::span, default_value = "100ms")]
+    listen: Nanos,
+    /// Begin when the links of all ports are up; wait so long for them, with a unit
+    #[arg(long, value_name = "TIME", value_parser = super::replay::span, default_value = "10s")]
+    link_wait: Nanos,
     /// Folder for the report as HTML, JSON, CSV and histograms (docs/results.md)
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -105,7 +112,9 @@ pub fn send(args: &Args, common: &Common) -> Done {
         }
         None => ports::open(&args.ports, &lines, &mempool, args.force_default_route),
     };
-    let opened = opened.map_err(Failure::input)?;
+    let mut opened = opened.map_err(Failure::input)?;
+    let clock = TscClock::new();
+    ports::wait_for_links(&mut opened, args.link_wait, &clock, &|| stop.asked()).map_err(Failure::input)?;
     let is_virtual = opened.iter().all(|port| port.timeless);
     if is_virtual && args.limit.is_none() && args.duration.is_none() {
         return Err(Failure::input("expected --limit or --duration: on the virtual clock for ever has no end"));
@@ -119,7 +128,7 @@ pub fn send(args: &Args, common: &Common) -> Done {
         learning: profile.learning(),
         pool: mempool.cache(),
         step: None,
-        listen: if is_virtual { Nanos::ZERO } else { Nanos::from_millis(100) },
+        listen: if is_virtual { Nanos::ZERO } else { args.listen },
         patience: None,
     };
     let mut watch = |progress: run::Progress| {
@@ -128,7 +137,7 @@ pub fn send(args: &Args, common: &Common) -> Done {
     };
     let replayed = match is_virtual {
         true => run::run(setup, &mut VirtualTime::default(), &mut watch),
-        false => run::run(setup, &mut RealTime::default(), &mut watch),
+        false => run::run(setup, &mut RealTime(clock), &mut watch),
     };
     drop(bar);
     let input = Input { frames: frames.len() as u64, ..Input::default() };

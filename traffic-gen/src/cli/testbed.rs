@@ -38,6 +38,9 @@ pub struct Args {
     /// leaves out what drivers take]
     #[arg(long, value_name = "SPEC@RATE", num_args = 2)]
     loopback: Vec<String>,
+    /// With --port: a frame that would leave later than this is not sent, and its trial is INVALID; a time with its unit
+    #[arg(long, value_name = "TIME", default_value = "200us", value_parser = super::replay::span)]
+    late_max: Nanos,
     /// Frame sizes in bytes with FCS, 64 to 9220 [default: 64,128,256,512,1024,1280,1518]
     #[arg(long, value_delimiter = ',', value_name = "BYTES", value_parser = clap::value_parser!(u16).range(64..=9220))]
     sizes: Vec<u16>,
@@ -130,9 +133,9 @@ pub fn port_index(ports: &[TestPort], name: Option<&str>) -> Result<usize, Failu
 }
 
 /// Ports of this machine, as typed after `flag`.
-fn open_cabled(flag: &str, ports: &[String]) -> Result<Box<dyn Testbed>, Failure> {
+fn open_cabled(flag: &str, ports: &[String], late_max: Nanos) -> Result<Box<dyn Testbed>, Failure> {
     let texts: Vec<&str> = ports.iter().map(String::as_str).collect();
-    open_ports(&texts).map_err(|error| Failure::input(format!("{flag}: {error}")))
+    open_ports(&texts, late_max).map_err(|error| Failure::input(format!("{flag}: {error}")))
 }
 
 /// A method: what it does on a runner.
@@ -145,7 +148,7 @@ impl Args {
     /// If it cannot be: what was expected.
     pub fn open(&self, more: &[&dyn DutFactory]) -> Result<Box<dyn Testbed>, Failure> {
         let Some(dut) = &self.dut else {
-            return open_cabled("--port", &self.ports);
+            return open_cabled("--port", &self.ports, self.late_max);
         };
         let all: Vec<&dyn DutFactory> = factories().into_iter().chain(more.iter().copied()).collect();
         let usage = || all.iter().map(|factory| format!("\n  {}:{}", factory.kind(), factory.usage())).collect::<String>();
@@ -167,7 +170,7 @@ impl Args {
         let (bias, through) = if self.loopback.is_empty() {
             (testbed.loopback_bias(), "memory ports")
         } else {
-            (bias_of(open_cabled("--loopback", &self.loopback)?.as_mut()), "the ports of --loopback")
+            (bias_of(open_cabled("--loopback", &self.loopback, self.late_max)?.as_mut()), "the ports of --loopback")
         };
         match bias {
             Ok(bias) => Ok(bias.map(|bias| (bias, through))),

@@ -8,12 +8,14 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use port::capture::{CaptureWriter, Direction, FrameNotes};
+use port::clock::TscClock;
 use port::open::OpenOptions;
 use port::spec::{PortKind, PortSpec};
 use port::{Burst, Device, LinkState, Mempool, Nanos, PoolCache, Port, RxQueue, TxQueue};
 use thiserror::Error;
 
 use super::ratio::Ratio;
+use crate::link;
 
 /// Rate of a line in bit/s, as typed: `1G`, `2.5G`, `100M`, `1000000`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +80,16 @@ pub struct Opened {
     pub timeless: bool,
     /// Nothing ever comes out of it.
     pub silent: bool,
+}
+
+/// Waits until all links are up; `asked` tells whether to give up before.
+///
+/// # Errors
+/// The first port whose link is not up after `patience`.
+pub fn wait_for_links(opened: &mut [Opened], patience: Nanos, clock: &TscClock, asked: &dyn Fn() -> bool) -> Result<(), String> {
+    let mut devices: Vec<(&str, &mut dyn Device)> =
+        opened.iter_mut().map(|opened| (opened.name.as_str(), &mut *opened.port.device as &mut dyn Device)).collect();
+    link::wait(&mut devices, patience, clock, asked)
 }
 
 /// Opens ports by their specs: those of [`port::spec`], `null:`, which takes everything, and `pcap:out=FILE`, which only writes.

@@ -11,7 +11,7 @@
 
 use port::clock::TscClock;
 use port::wrap::link::Wire;
-use port::{BURST_MAX, Burst, Nanos, Packet, PoolCache, Port};
+use port::{BURST_MAX, Burst, DeviceStatistics, Nanos, Packet, PoolCache, Port, Refusal};
 
 use super::Frame;
 use super::matching::{Matcher, Sent};
@@ -26,6 +26,9 @@ use crate::measure::pacing::PacingMeter;
 pub const AHEAD: Nanos = Nanos(10_000);
 /// A port that takes nothing for this long is given up.
 pub const GIVE_UP: Nanos = Nanos::from_secs(1);
+
+/// Devices are looked after so often in real time: links come and go.
+const MAINTAIN_EVERY: Nanos = Nanos::from_millis(100);
 
 /// With less than this to wait, nothing else is begun: receiving a burst takes about as long.
 pub const SPIN: Nanos = Nanos(400);
@@ -131,6 +134,10 @@ struct Active {
     /// Since when the port has taken nothing.
     stuck_since: Option<Nanos>,
     pacing: PacingMeter,
+    /// What the device had counted before.
+    before: DeviceStatistics,
+    /// What it had counted, and how many errors it had told, when all was sent.
+    at_end: Option<(DeviceStatistics, usize)>,
     result: PortSummary,
 }
 
@@ -157,8 +164,13 @@ pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progres
     // What it took to get here, clocks and memory, is no lateness.
     let start = time.now();
     ports.iter_mut().for_each(|active| active.start = start);
+    let mut maintain_at = MAINTAIN_EVERY;
     loop {
         let now = time.now().since(start);
+        if now >= maintain_at && !time.is_virtual() {
+            maintain_at = now + MAINTAIN_EVERY;
+            ports.iter_mut().for_each(|active| active.port.device.maintain(start + now));
+        }
         let mut sent_now = false;
         for (index, active) in ports.iter_mut().enumerate() {
             let room = step.map_or(u64::MAX, |step| step - stepped);
@@ -202,7 +214,10 @@ pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progres
             Some(next) => time.wait(start + next),
             None => {
                 // All is sent. What is on its way back is waited for.
-                let end = *quiet_from.get_or_insert(now) + listen;
+                let end = *quiet_from.get_or_insert_with(|| {
+                    ports.iter_mut().for_each(Active::all_sent);
+                    now
+                }) + listen;
                 if now >= end {
                     break;
                 }
@@ -273,6 +288,8 @@ fn next_time(ports: &mut [Active], now: Nanos) -> Option<Nanos> {
 impl Active {
     fn new(lane: Lane, name: String, port: Port, line_bps: u64) -> Active {
         Active {
+            before: port.device.statistics(),
+            at_end: None,
             port,
             lane,
             start: Nanos::ZERO,
@@ -288,7 +305,8 @@ impl Active {
 
     /// When something may come in by itself (capture files), if that is later than `now`.
     fn rx_event(&self, now: Nanos) -> Option<Nanos> {
-        self.port.rx[0].next_event().map(|event| event.since(self.start)).filter(|event| *event > now)
+        let next = self.port.rx.iter().filter_map(|queue| queue.next_event()).min();
+        next.map(|event| event.since(self.start)).filter(|event| *event > now)
     }
 
     /// Makes packets of the frames whose time has come.
@@ -339,37 +357,62 @@ impl Active {
         }
         let mut lens = [0; BURST_MAX];
         lens.iter_mut().zip(&self.waiting).for_each(|(len, packet)| *len = packet.len());
-        let count = self.port.tx[0].tx_burst(self.start + now, pool, &mut self.waiting);
-        let mut bytes = 0;
-        for (due, len) in self.due.drain(..count).zip(&lens) {
-            if timed {
-                self.pacing.departed(due.planned, now);
+        let mut lens = &lens[..self.waiting.len()];
+        let (mut frames, mut bytes) = (0, 0);
+        while !self.waiting.is_empty() {
+            let count = self.port.tx[0].tx_burst(self.start + now, pool, &mut self.waiting);
+            for (due, len) in self.due.drain(..count).zip(lens) {
+                if timed {
+                    self.pacing.departed(due.planned, now);
+                }
+                if let Some(matcher) = &mut matcher {
+                    matcher.sent(Sent { at: now, ..due });
+                }
+                self.result.sent(now, *len);
+                bytes += *len as u64;
             }
-            if let Some(matcher) = &mut matcher {
-                matcher.sent(Sent { at: now, ..due });
+            frames += count as u64;
+            lens = &lens[count..];
+            if self.waiting.is_empty() {
+                break;
             }
-            self.result.sent(now, *len);
-            bytes += *len as u64;
+            let refusal = self.port.tx[0].refusal();
+            if refusal != Refusal::Oversize {
+                self.is_stuck(now, count > 0, refusal, pool);
+                return (frames, bytes);
+            }
+            // It will never be taken; the one behind it may be.
+            pool.free(self.waiting.remove(0));
+            self.due.remove(0);
+            self.result.too_long += 1;
+            lens = &lens[1..];
         }
-        if self.waiting.is_empty() {
-            self.stuck_since = None;
-        } else {
-            self.result.retried += 1;
-            let since = if count > 0 { now } else { self.stuck_since.unwrap_or(now) };
-            self.stuck_since = Some(since);
-            if now.since(since) >= GIVE_UP {
-                self.result.not_taken += self.waiting.len() as u64;
-                pool.free_all(&mut self.waiting);
-                self.due.clear();
-                self.stuck_since = None;
-            }
-        }
-        (count as u64, bytes)
+        self.stuck_since = None;
+        (frames, bytes)
     }
 
+    /// The port has not taken all; `some` of it just now. What waits too long is given up.
+    fn is_stuck(&mut self, now: Nanos, some: bool, refusal: Refusal, pool: &mut PoolCache) {
+        self.result.retried += 1;
+        let since = if some { now } else { self.stuck_since.unwrap_or(now) };
+        self.stuck_since = Some(since);
+        if now.since(since) >= GIVE_UP {
+            self.result.not_taken += self.waiting.len() as u64;
+            self.result.was_down |= refusal == Refusal::Down;
+            pool.free_all(&mut self.waiting);
+            self.due.clear();
+            self.stuck_since = None;
+        }
+    }
+
+    /// What has come in by all of its queues. Each turn another one comes first, so that none waits for ever.
     fn take(&mut self, now: Nanos, pool: &mut PoolCache) -> Burst {
         let mut burst = Burst::new();
-        self.port.rx[0].rx_burst(self.start + now, pool, &mut burst, BURST_MAX);
+        for queue in &mut self.port.rx {
+            let room = BURST_MAX - burst.len();
+            queue.rx_burst(self.start + now, pool, &mut burst, room);
+        }
+        self.port.rx.rotate_left(1);
         burst
     }
 
@@ -396,6 +439,11 @@ impl Active {
         }
     }
 
+    /// Nothing is left to send: what happens to the device from now on cannot have spoilt the plan.
+    fn all_sent(&mut self) {
+        self.at_end = Some((self.port.device.statistics(), self.port.device.errors().len()));
+    }
+
     fn finish(mut self, now: Nanos, pool: &mut PoolCache) -> PortSummary {
         // Some wait still only if the run was ended from outside.
         pool.free_all(&mut self.waiting);
@@ -403,9 +451,15 @@ impl Active {
             pool.free(packet);
         }
         self.port.tx[0].flush(self.start + now, pool);
-        self.result.errors = self.port.device.errors();
         self.result.pacing = self.pacing.finish();
-        self.result.rx_drops = self.port.rx[0].drops().frames();
+        self.result.rx_drops = self.port.rx.iter().map(|queue| queue.drops().frames()).sum();
+        let mut errors = self.port.device.errors();
+        let after = self.port.device.statistics();
+        let (then, told) = self.at_end.unwrap_or((after, errors.len()));
+        self.result.afterwards = errors.split_off(told.min(errors.len()));
+        self.result.errors = errors;
+        self.result.tx_lost = after.tx_lost.saturating_sub(self.before.tx_lost);
+        self.result.link_downs = then.link_downs.saturating_sub(self.before.link_downs);
         self.result
     }
 }

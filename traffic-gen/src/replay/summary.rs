@@ -38,8 +38,16 @@ pub struct PortSummary {
     pub retried: u64,
     /// Frames it did not take in a second.
     pub not_taken: u64,
+    /// One of them because its link was down.
+    pub was_down: bool,
+    /// Frames longer than the interface sends.
+    pub too_long: u64,
     /// Frames for which no buffer was free.
     pub no_buffer: u64,
+    /// Frames that it took and then lost.
+    pub tx_lost: u64,
+    /// Times its link went down.
+    pub link_downs: u64,
     /// When the first frame was sent.
     pub first: Option<Nanos>,
     /// When the last one was.
@@ -63,6 +71,8 @@ pub struct PortSummary {
     pub rx_drops: u64,
     /// What the port says went wrong.
     pub errors: Vec<String>,
+    /// What went wrong when all was sent, as the port says: the peer may have left.
+    pub afterwards: Vec<String>,
 }
 
 impl PortSummary {
@@ -76,7 +86,11 @@ impl PortSummary {
             sent_bytes: 0,
             retried: 0,
             not_taken: 0,
+            was_down: false,
+            too_long: 0,
             no_buffer: 0,
+            tx_lost: 0,
+            link_downs: 0,
             first: None,
             last: None,
             end: Nanos::ZERO,
@@ -88,6 +102,7 @@ impl PortSummary {
             received_bytes: 0,
             rx_drops: 0,
             errors: Vec::new(),
+            afterwards: Vec::new(),
         }
     }
 
@@ -110,7 +125,7 @@ impl PortSummary {
 
     /// Frames that should have been sent and were not.
     pub fn failed(&self) -> u64 {
-        self.not_taken + self.no_buffer
+        self.not_taken + self.too_long + self.no_buffer
     }
 }
 
@@ -303,7 +318,20 @@ impl Summary {
                 ));
             }
             if port.not_taken > 0 {
-                invalid.push(format!("{name}: {} frames were not taken by the port for a second: is the link up?", port.not_taken));
+                let why = if port.was_down { "its link is down" } else { "its queue stayed full" };
+                invalid.push(format!("{name}: {} frames were not taken by the port for a second: {why}", port.not_taken));
+            }
+            if port.too_long > 0 {
+                invalid.push(format!(
+                    "{name}: {} frames are longer than the interface sends and were left out: raise its MTU, or cut them with --truncate",
+                    port.too_long
+                ));
+            }
+            if port.tx_lost > 0 {
+                invalid.push(format!("{name}: {} frames were taken by the port and then lost by its interface", port.tx_lost));
+            }
+            if port.link_downs > 0 {
+                invalid.push(format!("{name}: its link went down {} time(s) during the run", port.link_downs));
             }
             if port.no_buffer > 0 {
                 invalid.push(format!("{name}: {} frames found no free buffer: raise --buffers", port.no_buffer));
@@ -322,6 +350,7 @@ impl Summary {
                 ));
             }
             invalid.extend(port.errors.iter().cloned());
+            notes.extend(port.afterwards.iter().map(|what| format!("{name}: after the last frame was sent: {what}")));
         }
         let sum = |value: fn(&PortSummary) -> u64| ports.iter().map(value).sum::<u64>();
         let (packets, bytes) = (sum(|port| port.sent), sum(|port| port.sent_bytes));

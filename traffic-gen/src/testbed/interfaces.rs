@@ -8,10 +8,11 @@ use std::str::FromStr;
 use port::clock::TscClock;
 use port::open::{OpenOptions, open};
 use port::spec::{PortKind, PortSpec};
-use port::{Hugepages, LinkState, Mempool};
+use port::{Device, Hugepages, Mempool, Nanos};
 
 use super::process::rate;
-use super::realtime::{RealtimeTestbed, Wires};
+use super::realtime::{LATE_MAX, RealtimeTestbed, Wires};
+use crate::link;
 use crate::trial::{DutFactory, TestPort, Testbed, TestbedError};
 
 /// Buffers for each port: what its queues hold, and what the tester has in hand.
@@ -35,15 +36,15 @@ impl DutFactory for PortsFactory {
     }
 
     fn open(&self, rest: &str) -> Result<Box<dyn Testbed>, TestbedError> {
-        open_ports(&rest.split('+').collect::<Vec<_>>())
+        open_ports(&rest.split('+').collect::<Vec<_>>(), LATE_MAX)
     }
 }
 
-/// Whatever lies between these ports, each `SPEC@RATE`, in real time.
+/// Whatever lies between these ports, each `SPEC@RATE`, in real time. Frames that would leave later than `late_max` are not sent.
 ///
 /// # Errors
-/// If one cannot be had, or there are too few: what was expected.
-pub fn open_ports(texts: &[&str]) -> Result<Box<dyn Testbed>, TestbedError> {
+/// If one cannot be had, or its link does not come up, or there are too few: what was expected.
+pub fn open_ports(texts: &[&str], late_max: Nanos) -> Result<Box<dyn Testbed>, TestbedError> {
     let setup = |text: String| TestbedError::Setup(text);
     let mut specs = Vec::new();
     for &text in texts {
@@ -66,7 +67,7 @@ pub fn open_ports(texts: &[&str]) -> Result<Box<dyn Testbed>, TestbedError> {
     let buffers = (specs.len() as u32).saturating_mul(BUFFERS_PER_PORT);
     let mempool =
         Mempool::new(buffers, Hugepages::Auto).map_err(|source| TestbedError::System { what: "packet pool".to_owned(), source })?;
-    let mut ports = Vec::new();
+    let mut ports: Vec<(TestPort, port::Port)> = Vec::new();
     for (spec, line_bps) in specs {
         let name = spec.arg.clone();
         let options = OpenOptions {
@@ -79,10 +80,12 @@ pub fn open_ports(texts: &[&str]) -> Result<Box<dyn Testbed>, TestbedError> {
             force_default_route: false,
         };
         let port = open(&spec, &options).map_err(|error| setup(format!("port {name}: {error}")))?;
-        if port.device.link() == LinkState::Down {
-            return Err(setup(format!("port {name}: its link is down ({})", port.device.describe())));
-        }
         ports.push((TestPort { name, line_bps }, port));
     }
-    Ok(Box::new(RealtimeTestbed::new(ports, Wires::Own, &mempool, TscClock::new(), "ports of this machine", Box::new(()))))
+    let clock = TscClock::new();
+    let mut devices: Vec<(&str, &mut dyn Device)> =
+        ports.iter_mut().map(|(line, port)| (line.name.as_str(), &mut *port.device as &mut dyn Device)).collect();
+    link::wait(&mut devices, link::PATIENCE, &clock, &|| false).map_err(setup)?;
+    let testbed = RealtimeTestbed::new(ports, Wires::Own, &mempool, clock, "ports of this machine", Box::new(()));
+    Ok(Box::new(testbed.with_late_max(late_max)))
 }

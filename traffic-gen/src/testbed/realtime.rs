@@ -1,8 +1,9 @@
 //! Ports in real time, all played by the thread that runs the trial.
 //!
 //! The plan is that of [`schedule`](super::schedule): a frame is sent at the first turn of the loop after its time has come, and its stamp says when it
-//! really was. One that would be later than [`LATE_MAX`] is not sent, because sending it would be a burst that the wire could not carry:
-//! the trial is then invalid. So is one with a port of the machine that did not take what was offered.
+//! really was. One that would be later than [`LATE_MAX`] (or what [`RealtimeTestbed::with_late_max`] says) is not sent, because sending it would be a
+//! burst that the wire could not carry: the trial is then invalid. It counts as neither sent nor lost: the device never had it. Invalid is also a trial
+//! with a port of the machine that did not take what was offered, or whose link went down.
 //!
 //! *Interfaces* have wires of their own: a frame has arrived when it is seen. Between *memory ports* the tester plays the wires
 //! ([`LinkRx`]): the device's transmit ring is the port's queue, and what its full receive ring refuses is the device's loss.
@@ -15,7 +16,7 @@ use hdrhistogram::Histogram;
 use port::backend::memory::{Cable, pair};
 use port::clock::TscClock;
 use port::wrap::link::LinkRx;
-use port::{Burst, Hugepages, Mempool, Nanos, PoolCache, Port, PortId, RxQueue, TxQueue};
+use port::{Burst, Device, DeviceStatistics, Hugepages, Mempool, Nanos, PoolCache, Port, PortId, RxQueue, TxQueue};
 
 use super::judge::Judge;
 use super::schedule::Sender;
@@ -24,7 +25,7 @@ use crate::method::{Pattern, Settings};
 use crate::stamp::Stamp;
 use crate::trial::{Amount, Invalid, TestPort, Testbed, TestbedError, Trial, TrialProgress, TrialResult};
 
-/// A frame later than this is not sent.
+/// A frame later than this is not sent, if nothing else is said.
 pub const LATE_MAX: Nanos = Nanos(200_000);
 /// Frames sent and fetched at once.
 const BURST: usize = 32;
@@ -50,8 +51,12 @@ pub enum Wires {
 struct Lane {
     tx: Vec<Box<dyn TxQueue>>,
     rx: Vec<Box<dyn RxQueue>>,
+    /// It must live as long as its queues: without it an interface gives back what was set on it.
+    device: Box<dyn Device>,
     refused: u64,
     missed: u64,
+    /// What the device had counted when the trial began.
+    before: DeviceStatistics,
 }
 
 /// Ports and a clock that nobody can stop.
@@ -62,6 +67,9 @@ pub struct RealtimeTestbed {
     pool: PoolCache,
     clock: TscClock,
     description: String,
+    late_max: Nanos,
+    /// By stream, frames of the trial that were not sent.
+    missed: Vec<u64>,
     scratch: Vec<u8>,
     /// What must live as long as the ports do: the device's threads.
     _keep: Box<dyn std::any::Any>,
@@ -85,11 +93,33 @@ impl RealtimeTestbed {
                     Wires::Played => Box::new(LinkRx::new(rx, line.line_bps, Nanos::ZERO)),
                 }
             };
-            lanes.push(Lane { tx: port.tx, rx: port.rx.into_iter().map(play).collect(), refused: 0, missed: 0 });
+            let rx = port.rx.into_iter().map(play).collect();
+            lanes.push(Lane { tx: port.tx, rx, device: port.device, refused: 0, missed: 0, before: DeviceStatistics::default() });
             lines.push(line);
         }
         let pool = pool.cache_of(pool.buffers() as usize / 2);
-        RealtimeTestbed { ports: lines, lanes, wires, pool, clock, description: description.into(), scratch: Vec::new(), _keep: keep }
+        RealtimeTestbed {
+            ports: lines,
+            lanes,
+            wires,
+            pool,
+            clock,
+            description: description.into(),
+            late_max: LATE_MAX,
+            missed: Vec::new(),
+            scratch: Vec::new(),
+            _keep: keep,
+        }
+    }
+
+    /// The same, but frames are sent until they are this late.
+    pub fn with_late_max(self, late_max: Nanos) -> RealtimeTestbed {
+        RealtimeTestbed { late_max, ..self }
+    }
+
+    /// Looks after the devices: links come and go.
+    fn maintain(&mut self, now: Nanos) {
+        self.lanes.iter_mut().for_each(|lane| lane.device.maintain(now));
     }
 
     /// Takes what comes out until `until`; nobody's.
@@ -102,6 +132,7 @@ impl RealtimeTestbed {
             }
             if now >= look {
                 look = now + WATCH_EVERY;
+                self.maintain(now);
                 if !watch() {
                     return Err(TestbedError::Interrupted);
                 }
@@ -144,8 +175,14 @@ impl RealtimeTestbed {
             let intended = start + departure.intended;
             let behind = now.since(intended);
             *late = (*late).max(behind.0);
-            if behind > LATE_MAX {
+            let stream = departure.frame.stream;
+            let mut miss = || {
                 lane.missed += 1;
+                let missed = stream.and_then(|stream| self.missed.get_mut(usize::from(stream)));
+                missed.into_iter().for_each(|missed| *missed += 1);
+            };
+            if behind > self.late_max {
+                miss();
                 continue;
             }
             self.scratch.clear();
@@ -156,7 +193,7 @@ impl RealtimeTestbed {
             }
             match pool.alloc_copy(&self.scratch) {
                 Some(packet) => burst.push(packet),
-                None => lane.missed += 1,
+                None => miss(),
             }
         }
         if let Some(tx) = lane.tx.first_mut() {
@@ -167,6 +204,20 @@ impl RealtimeTestbed {
             tx.flush(now, pool);
         }
         pool.free_all(&mut burst);
+    }
+
+    /// What was never sent was not lost by the device.
+    fn forget_missed(&self, trial: &Trial, result: &mut TrialResult) {
+        for ((stream, spec), &missed) in result.streams.iter_mut().zip(&trial.streams).zip(&self.missed) {
+            let copies = missed * spec.due.len() as u64;
+            stream.sent = stream.sent.saturating_sub(missed);
+            stream.expected = stream.expected.saturating_sub(copies);
+            stream.lost = stream.lost.saturating_sub(copies);
+            for port in &spec.due {
+                let counted = &mut result.ports[port.index()];
+                counted.expected = counted.expected.saturating_sub(missed);
+            }
+        }
     }
 
     fn receive(&mut self, now: Nanos, start: Nanos, senders: &mut [Sender], judge: &mut Judge) {
@@ -262,8 +313,9 @@ impl Testbed for RealtimeTestbed {
         let mut look_on = || watch(TrialProgress { elapsed: clock.now().since(begin).min(length), length });
         self.learn(trial, &mut look_on)?;
         for lane in &mut self.lanes {
-            (lane.refused, lane.missed) = (0, 0);
+            (lane.refused, lane.missed, lane.before) = (0, 0, lane.device.statistics());
         }
+        self.missed = vec![0; trial.streams.len()];
         let mut senders: Vec<Sender> =
             trial.ports.iter().zip(&self.ports).map(|(port, line)| Sender::new(port, trial.streams.len(), line.line_bps)).collect();
         let start = self.clock.now() + LEAD;
@@ -282,6 +334,7 @@ impl Testbed for RealtimeTestbed {
             }
             if now >= look {
                 look = now + WATCH_EVERY;
+                self.maintain(now);
                 if !look_on() {
                     return Err(TestbedError::Interrupted);
                 }
@@ -290,6 +343,7 @@ impl Testbed for RealtimeTestbed {
         let now = self.clock.now();
         self.drain(now + trial.rest, &mut look_on)?;
         let mut result = judge.finish(trial, &self.ports, &senders);
+        self.forget_missed(trial, &mut result);
         for (index, lane) in self.lanes.iter().enumerate() {
             let (port, counted) = (&self.ports[index].name, &mut result.ports[index]);
             // The times of arrival are those at which we looked.
@@ -298,8 +352,14 @@ impl Testbed for RealtimeTestbed {
                 counted.sent -= lane.missed.min(counted.sent);
                 result.invalid.push(Invalid::NotOffered { port: port.clone(), intended: counted.intended, sent: counted.sent });
             }
-            if lane.refused > 0 && self.wires == Wires::Own {
-                result.invalid.push(Invalid::NotTaken { port: port.clone(), frames: lane.refused });
+            let after = lane.device.statistics();
+            let lost = lane.refused + after.tx_lost.saturating_sub(lane.before.tx_lost);
+            if lost > 0 && self.wires == Wires::Own {
+                result.invalid.push(Invalid::NotTaken { port: port.clone(), frames: lost });
+            }
+            let downs = after.link_downs.saturating_sub(lane.before.link_downs);
+            if downs > 0 {
+                result.invalid.push(Invalid::Device { what: format!("let the link of port {port} go down {downs} time(s)") });
             }
         }
         if result.ports.iter().any(|port| port.sent < port.intended) {
