@@ -135,7 +135,7 @@ fn must_have(capability: &str, port: &PortConfig) -> bool {
         PortKind::AfPacket | PortKind::Auto => capability == "CAP_NET_RAW",
         PortKind::AfXdp => matches!(capability, "CAP_NET_RAW" | "CAP_NET_ADMIN" | "CAP_BPF"),
         PortKind::Tap => capability == "CAP_NET_ADMIN",
-        PortKind::Memory | PortKind::Pcap | PortKind::Dpdk | PortKind::Memif => false,
+        PortKind::Memory | PortKind::Pcap | PortKind::Dpdk | PortKind::Memif | PortKind::VhostUser => false,
     }
 }
 

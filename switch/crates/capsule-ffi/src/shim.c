@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <linux/virtio_net.h>
+#include <rte_vhost.h>
+
 /* The data path reads and writes mbufs as `struct shim_mbuf`. lib.rs asserts the same offsets once more, for its compiler. */
 #define SAME(field)                                                                                                                   \
 	_Static_assert(offsetof(struct rte_mbuf, field) == offsetof(struct shim_mbuf, field), "rte_mbuf." #field " has moved");       \
@@ -103,4 +106,15 @@ int shim_watch_removal(uint16_t port, bool *gone)
 int shim_forget_removal(uint16_t port, bool *gone)
 {
 	return rte_eth_dev_callback_unregister(port, RTE_ETH_EVENT_INTR_RMV, removed, gone);
+}
+
+int shim_vhost_whole_frames(const char *path)
+{
+	/* VIRTIO 1.1, 5.1.3. GSO is what legacy drivers take for all kinds of segmentation. */
+	static const unsigned features[] = { VIRTIO_NET_F_CSUM,      VIRTIO_NET_F_GSO,      VIRTIO_NET_F_HOST_TSO4,
+					     VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_HOST_UFO };
+	uint64_t mask = 0;
+	for (unsigned i = 0; i < sizeof(features) / sizeof(features[0]); i++)
+		mask |= 1ULL << features[i];
+	return rte_vhost_driver_disable_features(path, mask);
 }

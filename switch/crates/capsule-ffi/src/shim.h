@@ -18,6 +18,9 @@
 /* Macros that are no plain numbers to a generator of bindings. */
 static const uint64_t SHIM_RX_OFFLOAD_SCATTER = RTE_ETH_RX_OFFLOAD_SCATTER;
 static const uint64_t SHIM_TX_OFFLOAD_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+static const uint64_t SHIM_RX_LRO = RTE_MBUF_F_RX_LRO;
+static const uint64_t SHIM_RX_L4_CKSUM_MASK = RTE_MBUF_F_RX_L4_CKSUM_MASK;
+static const uint64_t SHIM_RX_L4_CKSUM_NONE = RTE_MBUF_F_RX_L4_CKSUM_NONE;
 static const uint64_t SHIM_RSS_IP_TCP_UDP = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP;
 static const uint32_t SHIM_MQ_RX_NONE = RTE_ETH_MQ_RX_NONE;
 static const uint32_t SHIM_MQ_RX_RSS = RTE_ETH_MQ_RX_RSS;
@@ -68,5 +71,8 @@ int shim_log_to(void (*write)(const char *text, size_t len));
 int shim_watch_removal(uint16_t port, bool *gone);
 /* Undoes `shim_watch_removal`: afterwards nobody writes to `*gone`. 0, or an error. */
 int shim_forget_removal(uint16_t port, bool *gone);
+/* From now on peers on the vhost-user socket `path` are told that they have to send whole frames: with checksums, and no longer than a
+ * packet may be. 0, or an error. */
+int shim_vhost_whole_frames(const char *path);
 
 #endif

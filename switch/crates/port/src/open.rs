@@ -11,6 +11,7 @@ use crate::backend::dpdk::{self, DpdkError};
 use crate::backend::memif;
 use crate::backend::pcap::{self, PcapError};
 use crate::backend::tap;
+use crate::backend::vhost_user;
 use crate::device::Port;
 use crate::mempool::Mempool;
 use crate::netdev::{OpenInterfaceError, route};
@@ -75,6 +76,14 @@ pub enum OpenError {
         /// What stands against it.
         source: std::io::Error,
     },
+    /// A vhost-user socket.
+    #[error("vhost-user socket {socket}: {source}")]
+    VhostUser {
+        /// Where the virtual machine was to connect.
+        socket: String,
+        /// What stands against it.
+        source: std::io::Error,
+    },
     /// DPDK.
     #[error(transparent)]
     Dpdk(#[from] DpdkError),
@@ -111,6 +120,7 @@ pub fn open(spec: &PortSpec, options: &OpenOptions<'_>) -> Result<Port, OpenErro
         }
         PortKind::Memif => open_memif(spec),
         PortKind::Dpdk => dpdk::open(spec, options),
+        PortKind::VhostUser => vhost_user::open(spec, options),
     }
 }
 

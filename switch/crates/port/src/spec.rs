@@ -1,7 +1,7 @@
 //! What a port is made of: `KIND[:ARG][,key=value…]`.
 //!
 //! `memory:` is a port in this process; `pcap:in.pcap,out=out.pcapng` plays a capture and records what is sent. The kinds of
-//! interfaces (AF_XDP, AF_PACKET, TAP, DPDK, memif) have the same form; which of them this program was built with is known
+//! interfaces (AF_XDP, AF_PACKET, TAP, DPDK, memif, vhost-user) have the same form; which of them this program was built with is known
 //! to whoever opens the port ([`open`](mod@crate::open)), not here: only the text is judged. The switch's configuration and the
 //! generator's command line use the same specs.
 //!
@@ -34,11 +34,13 @@ pub enum PortKind {
     Dpdk,
     /// Shared memory of the memif protocol.
     Memif,
+    /// A virtual machine.
+    VhostUser,
 }
 
 impl PortKind {
     /// Every kind.
-    pub const ALL: [PortKind; 8] = [
+    pub const ALL: [PortKind; 9] = [
         PortKind::Memory,
         PortKind::Pcap,
         PortKind::AfXdp,
@@ -47,6 +49,7 @@ impl PortKind {
         PortKind::Tap,
         PortKind::Dpdk,
         PortKind::Memif,
+        PortKind::VhostUser,
     ];
 
     /// The word for it in a port spec.
@@ -60,6 +63,7 @@ impl PortKind {
             PortKind::Tap => "tap",
             PortKind::Dpdk => "dpdk",
             PortKind::Memif => "memif",
+            PortKind::VhostUser => "vhost-user",
         }
     }
 
@@ -74,6 +78,7 @@ impl PortKind {
             PortKind::Tap => "tap:INTERFACE[,mtu=N]",
             PortKind::Dpdk => "dpdk:DEVICE[,key=value…]",
             PortKind::Memif => "memif:SOCKET[,id=N][,role=server|client][,queues=N][,ring-size=LOG2][,buffer-size=N][,secret=WORD]",
+            PortKind::VhostUser => "vhost-user:SOCKET[,role=server|client][,queues=N]",
         }
     }
 
@@ -87,6 +92,7 @@ impl PortKind {
             PortKind::Auto => Some(&["queues"]),
             PortKind::Tap => Some(&["mtu"]),
             PortKind::Memif => Some(&["id", "role", "queues", "ring-size", "buffer-size", "secret"]),
+            PortKind::VhostUser => Some(&["role", "queues"]),
             PortKind::Dpdk => None,
         }
     }
@@ -134,6 +140,7 @@ impl PortSpec {
             PortKind::Pcap => [self.arg.as_str()].into_iter().chain(self.option("out")).map(file).collect(),
             PortKind::AfXdp | PortKind::AfPacket | PortKind::Auto | PortKind::Tap => vec![format!("interface {}", self.arg)],
             PortKind::Dpdk => vec![format!("device {}", self.arg)],
+            PortKind::VhostUser => vec![file(&self.arg)],
             // One socket carries several interfaces, told apart by their number.
             PortKind::Memif => vec![format!("{} with id {}", file(&self.arg), self.option("id").unwrap_or("0"))],
         }
@@ -243,6 +250,7 @@ mod tests {
             ),
             ("af_xdp:eth0", PortKind::AfXdp, "eth0", vec![], "af_xdp:eth0"),
             ("memif:/run/m.sock,id=1", PortKind::Memif, "/run/m.sock", vec![("id", "1")], "memif:/run/m.sock,id=1"),
+            ("vhost-user:/run/v,role=client", PortKind::VhostUser, "/run/v", vec![("role", "client")], "vhost-user:/run/v,role=client"),
         ] {
             let spec: PortSpec = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
             let found: Vec<_> = spec.options.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
@@ -264,6 +272,7 @@ mod tests {
             ("pcap:a,b", "`b` is not an option key=value: expected pcap:FILE[,out=FILE]"),
             ("pcap:a,out=", "`out=` is not an option key=value"),
             ("pcap:a,uot=b", "`pcap` has no option `uot`, perhaps `out`: expected pcap:FILE[,out=FILE]"),
+            ("vhost-user:/run/v,mtu=9000", "`vhost-user` has no option `mtu`: expected vhost-user:SOCKET[,role=server|client][,queues=N]"),
             ("memory:,x=1", "`memory` has no option `x`: expected memory:[NAME]"),
             ("pcap:a,out=b,out=c", "option `out` is given twice"),
             ("pcap:a\nb", "no control characters"),
@@ -288,6 +297,7 @@ mod tests {
         assert!(!shared("memory:", "memory:"));
         assert!(!shared("memif:/run/m,id=1", "memif:/run/m,id=2"));
         assert!(shared("memif:/run/m", "memif:/run/m,id=0"));
+        assert!(shared("vhost-user:/run/v", "vhost-user:/run//v,role=client"));
         assert!(!shared("af_xdp:eth0", "memory:eth0"));
     }
 

@@ -1,37 +1,17 @@
-//! Ports on DPDK's virtual devices, with the real EAL. DPDK can be started once in a process, so each test runs in one of its own: the test starts
-//! this program again with only itself to run.
+//! Ports on DPDK's virtual devices, with the real EAL.
 #![cfg(feature = "dpdk")]
 
-#[path = "world/mod.rs"]
+mod dpdk_process;
 mod world;
 
 use std::path::Path;
 use std::process::Command;
 
+use dpdk_process::{CHILD, close, in_its_own_process, plain};
 use port::backend::dpdk::{self, EalSettings};
 use port::capture::{CaptureFile, CaptureWriter, FrameNotes};
 use port::{Burst, Hugepages, LinkState, Nanos, Refusal};
 use world::{Opened, Raw, alone, frame, ip, veth};
-
-/// Names the test that this process is to run.
-const CHILD: &str = "DPDK_TEST";
-
-/// Runs `test`, the body of the test `name`, in a process of its own.
-fn in_its_own_process(name: &str, test: impl FnOnce()) {
-    if std::env::var(CHILD).is_ok_and(|child| child == name) {
-        return test();
-    }
-    let program = std::env::current_exe().unwrap();
-    let output = Command::new(program).args(["--exact", name, "--nocapture"]).env(CHILD, name).output().unwrap();
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    eprintln!("{err}");
-    assert!(output.status.success() && out.contains("1 passed"), "{}\n{out}\n{err}", output.status);
-}
-
-/// Plain pages and no PCI, as on any machine.
-fn plain(memory_mib: u32) {
-    dpdk::configure(EalSettings { memory_mib: Some(memory_mib), hugepages: Hugepages::Never, pci: false, arguments: Vec::new() });
-}
 
 /// Frames of all lengths and tags, the longest in several buffers.
 fn frames() -> Vec<Vec<u8>> {
@@ -54,12 +34,6 @@ fn write_capture(path: &Path, frames: &[Vec<u8>]) {
 
 fn read_capture(path: &Path) -> Vec<Vec<u8>> {
     CaptureFile::open(path).unwrap().frames().map(|frame| frame.unwrap().bytes.to_vec()).collect()
-}
-
-/// Closes a port and looks whether everything came home, ours and DPDK's.
-fn close(opened: Opened) {
-    opened.close();
-    assert_eq!(dpdk::mbufs_lost(), 0, "mbufs leaked");
 }
 
 #[test]

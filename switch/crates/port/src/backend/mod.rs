@@ -7,3 +7,4 @@ pub mod memif;
 pub mod memory;
 pub mod pcap;
 pub mod tap;
+pub mod vhost_user;

@@ -3,13 +3,20 @@
 use super::{DpdkError, Options};
 use crate::device::Port;
 use crate::open::{OpenError, OpenOptions};
-use crate::spec::PortSpec;
+use crate::spec::{PortKind, PortSpec};
 
 /// Refuses the port.
 ///
 /// # Errors
 /// Always: what is wrong with the spec, or else that DPDK is not in this build and how to have it.
 pub fn open(spec: &PortSpec, options: &OpenOptions<'_>) -> Result<Port, OpenError> {
-    Options::parse(spec, options.queue)?;
-    Err(DpdkError::NotBuilt.into())
+    open_device(&Options::parse(spec, options.queue)?, spec.kind)
+}
+
+/// Refuses the port.
+///
+/// # Errors
+/// Always: DPDK is not in this build, and how to have it.
+pub fn open_device(_options: &Options, kind: PortKind) -> Result<Port, OpenError> {
+    Err(DpdkError::NotBuilt(kind).into())
 }

@@ -12,7 +12,7 @@ use crate::device::{Device, DeviceStatistics, LinkState, Port, RxQueue, TxQueue}
 use crate::netdev::OpenInterfaceError;
 use crate::netdev::route;
 use crate::open::{OpenError, OpenOptions};
-use crate::spec::PortSpec;
+use crate::spec::{PortKind, PortSpec};
 use wire::MacAddr;
 
 /// Link and statistics are asked for so often.
@@ -27,12 +27,27 @@ pub fn open(spec: &PortSpec, options: &OpenOptions<'_>) -> Result<Port, OpenErro
     if is_pci(&parsed.device) && !options.force_default_route {
         refuse_default_route(&parsed.device)?;
     }
+    open_device(&parsed, spec.kind)
+}
+
+/// Opens a device as a port of a kind; starts DPDK with the first one.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_device(options: &Options, kind: PortKind) -> Result<Port, OpenError> {
     let eal = eal::start()?;
-    let ethdev = Arc::new(Ethdev::open(&parsed)?);
+    let ethdev = Arc::new(Ethdev::open(options)?);
     let rx = (0..ethdev.queues).map(|queue| -> Box<dyn RxQueue> { Box::new(DpdkRx::new(Arc::clone(&ethdev), queue)) }).collect();
     let tx = (0..ethdev.queues).map(|queue| -> Box<dyn TxQueue> { Box::new(DpdkTx::new(Arc::clone(&ethdev), queue)) }).collect();
-    let device =
-        DpdkDevice { ethdev, eal, speed_mbps: 0, next_look: Nanos::ZERO, statistics: DeviceStatistics::default(), errors: Vec::new() };
+    let device = DpdkDevice {
+        kind,
+        ethdev,
+        eal,
+        speed_mbps: 0,
+        next_look: Nanos::ZERO,
+        statistics: DeviceStatistics::default(),
+        errors: Vec::new(),
+    };
     Ok(Port { rx, tx, device: Box::new(device) })
 }
 
@@ -45,6 +60,7 @@ fn refuse_default_route(device: &str) -> Result<(), OpenError> {
 }
 
 struct DpdkDevice {
+    kind: PortKind,
     ethdev: Arc<Ethdev>,
     eal: &'static Eal,
     speed_mbps: u32,
@@ -55,7 +71,7 @@ struct DpdkDevice {
 
 impl Device for DpdkDevice {
     fn kind(&self) -> &'static str {
-        "dpdk"
+        self.kind.as_str()
     }
 
     fn describe(&self) -> String {
@@ -66,6 +82,10 @@ impl Device for DpdkDevice {
             (LinkState::Up, 0) => String::new(),
             (LinkState::Up, mbps) => format!(", {mbps} Mbit/s"),
         };
+        if self.kind == PortKind::VhostUser {
+            let peer = if self.link() == LinkState::Up { "connected" } else { "no peer" };
+            return format!("{}, {} queue(s), MTU {}, {peer}", ethdev.title, ethdev.queues, ethdev.mtu);
+        }
         let (rx, tx) = ethdev.descriptors;
         format!("dpdk {} ({}), {} queue(s) of {rx}/{tx} descriptors, MTU {}{link}", ethdev.name, ethdev.driver, ethdev.queues, ethdev.mtu)
     }
@@ -83,7 +103,11 @@ impl Device for DpdkDevice {
         let (speed_mbps, lost) = self.ethdev.look();
         self.speed_mbps = speed_mbps;
         self.statistics.tx_lost = lost;
-        self.statistics.link_downs += u64::from(was == LinkState::Up && self.link() == LinkState::Down);
+        let is = self.link();
+        self.statistics.link_downs += u64::from(was == LinkState::Up && is == LinkState::Down);
+        // A peer that has gone comes back; a cable that is plugged in again is no interface that went away.
+        let came_back = self.ethdev.vhost && was == LinkState::Down && is == LinkState::Up;
+        self.statistics.returns += u64::from(came_back && self.statistics.returns < self.statistics.link_downs);
         if self.ethdev.is_gone() && self.errors.is_empty() {
             self.errors.push(format!("{} was unplugged: the port stays down until the switch is started again", self.ethdev.name));
         }

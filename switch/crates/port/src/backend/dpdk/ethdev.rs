@@ -15,13 +15,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use capsule_ffi as ffi;
 
-use super::{DpdkError, Options, eal};
+use super::{AROUND_MTU, DpdkError, Options, eal};
 use crate::device::RxDrops;
 use crate::packet::BURST_MAX;
 use wire::MacAddr;
 
-/// What an Ethernet frame has around its payload, without FCS: header and two tags.
-pub const AROUND_MTU: u32 = 14 + 2 * 4;
 /// Bytes of a frame in one mbuf, where frames may lie in several.
 const SEGMENT: u32 = 2048;
 /// Free mbufs a thread keeps to itself, by DPDK's reckoning; in fact up to one and a half times as many.
@@ -46,6 +44,8 @@ pub struct Ethdev {
     pub port: u16,
     /// Its name.
     pub name: String,
+    /// What messages call it.
+    pub title: String,
     /// Of the driver.
     pub driver: String,
     /// In each direction.
@@ -58,6 +58,8 @@ pub struct Ethdev {
     pub mac: Option<MacAddr>,
     /// Bytes of a frame in one mbuf.
     pub segment: u32,
+    /// It is the back-end of virtual machines: frames come from a peer that may have been left to finish them by others.
+    pub vhost: bool,
     /// Frames may be sent from several mbufs.
     pub multi_segments: bool,
     /// What it would not do.
@@ -93,7 +95,7 @@ impl Ethdev {
         let mut ethdev;
         let _one = one_at_a_time();
         ethdev = probe(options)?;
-        let info = info(ethdev.port).map_err(|error| failed(&options.device, "rte_eth_dev_info_get", error))?;
+        let info = info(ethdev.port).map_err(|error| failed(&options.title, "rte_eth_dev_info_get", error))?;
         ethdev.device = info.device;
         ethdev.configure(options, &info)?;
         Ok(ethdev)
@@ -101,15 +103,15 @@ impl Ethdev {
 
     fn configure(&mut self, options: &Options, info: &ffi::rte_eth_dev_info) -> Result<(), DpdkError> {
         let port = self.port;
-        let fail = |step: &'static str, error: c_int| failed(&options.device, step, error);
+        let fail = |step: &'static str, error: c_int| failed(&options.title, step, error);
         // SAFETY (of the calls below): `port` is ours until `Drop`, it is not started, and the structures live during each call.
         let done = |step: &'static str, result: c_int| if result < 0 { Err(fail(step, result)) } else { Ok(()) };
         self.check(options, info)?;
         self.multi_segments = info.tx_offload_capa & ffi::SHIM_TX_OFFLOAD_MULTI_SEGS != 0;
         let scatter = info.rx_offload_capa & ffi::SHIM_RX_OFFLOAD_SCATTER != 0;
         let wanted = u32::from(options.mtu.unwrap_or(0)) + AROUND_MTU;
-        // A device that cannot chain needs buffers as long as its frames.
-        self.segment = if scatter && self.multi_segments { SEGMENT } else { wanted.max(SEGMENT).next_multiple_of(64) };
+        // A device that cannot chain needs buffers as long as its frames. Of a peer's frames net_vhost makes chains without being asked.
+        self.segment = if (scatter || self.vhost) && self.multi_segments { SEGMENT } else { wanted.max(SEGMENT).next_multiple_of(64) };
 
         let mut conf = ffi::rte_eth_conf::default();
         conf.rxmode.mtu = u32::from(options.mtu.unwrap_or(0));
@@ -124,6 +126,13 @@ impl Ethdev {
         }
         // SAFETY: see `done`.
         done("rte_eth_dev_configure", unsafe { ffi::rte_eth_dev_configure(port, self.queues, self.queues, &conf) })?;
+        if let Some(socket) = &options.vhost {
+            let socket = CString::new(socket.as_str()).map_err(|_| fail("iface", -libc::EINVAL))?;
+            // The call before has opened the socket. A peer that came to terms with the driver before this call hands over frames that the driver
+            // finishes, or that are refused at the edge (`queue`).
+            // SAFETY: the string lives during the call.
+            done("rte_vhost_driver_disable_features", unsafe { ffi::shim_vhost_whole_frames(socket.as_ptr()) })?;
+        }
         if let Some(mtu) = options.mtu {
             // SAFETY: see `done`.
             let result = unsafe { ffi::rte_eth_dev_set_mtu(port, mtu) };
@@ -138,7 +147,7 @@ impl Ethdev {
 
         // SAFETY: see `done`.
         let socket = unsafe { ffi::rte_eth_dev_socket_id(port) };
-        self.mbufs = Mbufs::new(&options.device, self.mbufs_needed(), self.segment, socket)?;
+        self.mbufs = Mbufs::new(&options.title, self.mbufs_needed(), self.segment, socket)?;
         let pool = self.mbufs.pool();
         for queue in 0..self.queues {
             let rx_conf = ffi::rte_eth_rxconf { offloads: conf.rxmode.offloads, ..info.default_rxconf };
@@ -161,11 +170,11 @@ impl Ethdev {
     fn check(&self, options: &Options, info: &ffi::rte_eth_dev_info) -> Result<(), DpdkError> {
         let queues_max = info.max_rx_queues.min(info.max_tx_queues);
         if self.queues > queues_max {
-            let expected = format!("queues=1 to {queues_max}: so many has {}", self.name);
+            let expected = format!("queues=1 to {queues_max}: so many has {}", self.title);
             return Err(DpdkError::Option { text: format!("queues={}", self.queues), expected });
         }
         if let Some(mtu) = options.mtu.filter(|mtu| !(info.min_mtu..=info.max_mtu).contains(mtu)) {
-            let expected = format!("mtu={} to {}: so much takes {}", info.min_mtu, info.max_mtu, self.name);
+            let expected = format!("mtu={} to {}: so much takes {}", info.min_mtu, info.max_mtu, self.title);
             return Err(DpdkError::Option { text: format!("mtu={mtu}"), expected });
         }
         Ok(())
@@ -341,33 +350,35 @@ impl Drop for Mbufs {
 
 /// Makes the device known to DPDK, or has it plugged in.
 fn probe(options: &Options) -> Result<Ethdev, DpdkError> {
-    let text = |text: &str| CString::new(text).map_err(|_| failed(&options.device, "name", -libc::EINVAL));
+    let text = |text: &str| CString::new(text).map_err(|_| failed(&options.title, "name", -libc::EINVAL));
     let (name, devargs) = (text(&options.device)?, text(&options.devargs)?);
     let mut port = 0;
     // SAFETY: EAL runs; string and number live during the call.
     if unsafe { ffi::rte_eth_dev_get_port_by_name(name.as_ptr(), &mut port) } == 0 {
-        return Err(failed(&options.device, "rte_dev_probe", -libc::EEXIST));
+        return Err(failed(&options.title, "rte_dev_probe", -libc::EEXIST));
     }
     eal::forget_log();
     // SAFETY: as above.
     let probed = unsafe { ffi::rte_dev_probe(devargs.as_ptr()) };
     if probed < 0 {
-        return Err(failed(&options.device, "rte_dev_probe", probed));
+        return Err(failed(&options.title, "rte_dev_probe", probed));
     }
     // SAFETY: as above.
     let found = unsafe { ffi::rte_eth_dev_get_port_by_name(name.as_ptr(), &mut port) };
     if found < 0 {
-        return Err(failed(&options.device, "rte_eth_dev_get_port_by_name", found));
+        return Err(failed(&options.title, "rte_eth_dev_get_port_by_name", found));
     }
     Ok(Ethdev {
         port,
         name: options.device.clone(),
+        title: options.title.clone(),
         driver: info(port).map_or(String::new(), |info| driver(&info)),
         queues: options.queues,
         descriptors: (options.rx_descriptors, options.tx_descriptors),
         mtu: 1500,
         mac: None,
         segment: SEGMENT,
+        vhost: options.vhost.is_some(),
         multi_segments: false,
         notes: Vec::new(),
         up: AtomicBool::new(false),

@@ -6,6 +6,8 @@
 //! `dpdk:DEVICE[,key=value…]`: DEVICE is a PCI address or the name of a virtual device. The keys `queues`, `rxd`, `txd`, `mtu` and `promiscuous` are the
 //! port's; all others go to the driver as its own arguments ("devargs"), and so does `queues` where a driver wants to know it, too.
 //!
+//! The other kind of port that stands on it is `vhost-user`, [`vhost_user`](super::vhost_user).
+//!
 //! **EAL**, DPDK's environment, exists once in a process and is started by the first port, with what [`configure`] was told. Whoever runs the switch
 //! keeps its threads, cores, signals and configuration: EAL gets none of them (`docs/decisions/dpdk.md`).
 
@@ -25,12 +27,12 @@ use std::sync::{Mutex, PoisonError};
 use thiserror::Error;
 
 use crate::mempool::Hugepages;
-use crate::spec::PortSpec;
+use crate::spec::{PortKind, PortSpec};
 
 #[cfg(not(feature = "dpdk"))]
-pub use disabled::open;
+pub use disabled::{open, open_device};
 #[cfg(feature = "dpdk")]
-pub use enabled::open;
+pub use enabled::{open, open_device};
 #[cfg(feature = "dpdk")]
 pub use ethdev::mbufs_lost;
 
@@ -42,6 +44,8 @@ const DESCRIPTORS: std::ops::RangeInclusive<u16> = 32..=16_384;
 const RX_DESCRIPTORS: u16 = 1024;
 /// MTUs that may be asked for, in bytes: the least of IPv4 (RFC 791), and what leaves room for header, tags and headroom in a buffer of 64 KiB.
 const MTU: std::ops::RangeInclusive<u16> = 68..=65_280;
+/// What an Ethernet frame has around its payload, in bytes without FCS: header and two tags.
+pub const AROUND_MTU: u32 = 14 + 2 * 4;
 /// DPDK memory in MiB that can be asked for.
 pub const MEMORY_MIB: std::ops::RangeInclusive<u32> = 4..=1_048_576;
 
@@ -84,10 +88,10 @@ fn settings() -> EalSettings {
 pub enum DpdkError {
     /// The program was built without DPDK.
     #[error(
-        "`dpdk` ports are not in this build: install DPDK (`apt-get install libdpdk-dev dpdk clang libclang-dev pkg-config`) and build with \
+        "`{0}` ports are not in this build: install DPDK (`apt-get install libdpdk-dev dpdk clang libclang-dev pkg-config`) and build with \
          `cargo build --release -p bladeswitch --features dpdk`"
     )]
-    NotBuilt,
+    NotBuilt(PortKind),
     /// An option of the port spec.
     #[error("`{text}`: expected {expected}")]
     Option {
@@ -148,6 +152,8 @@ pub enum DpdkError {
 pub struct Options {
     /// The device's name.
     pub device: String,
+    /// What it is called in messages: its name, or what stands for it in a spec of another kind.
+    pub title: String,
     /// What its driver is told: the name, then the driver's own arguments.
     pub devargs: String,
     /// `queues=`: in each direction, 1 to [`QUEUES_MAX`].
@@ -160,6 +166,8 @@ pub struct Options {
     pub mtu: Option<u16>,
     /// `promiscuous=on|off`: receive frames for any address. A switch must.
     pub promiscuous: bool,
+    /// The socket of a device that is the back-end of virtual machines (`net_vhost`).
+    pub vhost: Option<String>,
 }
 
 impl Options {
@@ -171,12 +179,14 @@ impl Options {
         let txd = u16::try_from(tx_queue).unwrap_or(u16::MAX).clamp(*DESCRIPTORS.start(), *DESCRIPTORS.end());
         let mut parsed = Options {
             device: spec.arg.clone(),
+            title: spec.arg.clone(),
             devargs: spec.arg.clone(),
             queues: 1,
             rx_descriptors: RX_DESCRIPTORS,
             tx_descriptors: txd.next_power_of_two(),
             mtu: None,
             promiscuous: true,
+            vhost: spec.option("iface").filter(|_| spec.arg.starts_with("net_vhost")).map(str::to_owned),
         };
         for (key, value) in &spec.options {
             let refuse = |expected: String| DpdkError::Option { text: format!("{key}={value}"), expected };
@@ -231,17 +241,20 @@ mod tests {
         let options = parse("dpdk:net_tap0,iface=x,queues=2,mtu=9000,rxd=64,txd=4096,promiscuous=off").unwrap();
         let expected = Options {
             device: "net_tap0".to_owned(),
+            title: "net_tap0".to_owned(),
             devargs: "net_tap0,iface=x".to_owned(),
             queues: 2,
             rx_descriptors: 64,
             tx_descriptors: 4096,
             mtu: Some(9000),
             promiscuous: false,
+            vhost: None,
         };
         assert_eq!(options, expected);
         let options = parse("dpdk:0000:3b:00.0").unwrap();
         assert_eq!((options.devargs.as_str(), options.queues, options.tx_descriptors), ("0000:3b:00.0", 1, 512));
-        assert_eq!(parse("dpdk:net_vhost0,iface=/tmp/v,queues=2").unwrap().devargs, "net_vhost0,iface=/tmp/v,queues=2");
+        let options = parse("dpdk:net_vhost0,iface=/tmp/v,queues=2").unwrap();
+        assert_eq!((options.devargs.as_str(), options.vhost.as_deref()), ("net_vhost0,iface=/tmp/v,queues=2", Some("/tmp/v")));
     }
 
     #[test]

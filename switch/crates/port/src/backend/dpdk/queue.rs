@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 
 use capsule_ffi as ffi;
 
-use super::eal;
-use super::ethdev::{AROUND_MTU, Ethdev};
+use super::ethdev::Ethdev;
+use super::{AROUND_MTU, eal};
 use crate::clock::Nanos;
 use crate::device::{Refusal, RxDrops, RxQueue, TxQueue};
 use crate::mempool::{FRAME_MAX, HEADROOM, PoolCache, SEGMENT_MAX};
@@ -67,8 +67,11 @@ impl RxQueue for DpdkRx {
             // SAFETY: received just now: a valid mbuf, ours until it is freed at the end.
             let segments = unsafe { Segments::of(hand.mbufs[index]) };
             let len = segments.clone().map(<[u8]>::len).sum::<usize>();
-            if len == 0 {
+            // SAFETY: as above.
+            let unfinished = self.ethdev.vhost && unsafe { is_unfinished(hand.mbufs[index]) };
+            if len == 0 || unfinished {
                 self.drops.malformed += 1;
+                self.drops.bytes += len as u64;
             } else if len > FRAME_MAX {
                 self.drops.oversize += 1;
                 self.drops.bytes += len as u64;
@@ -127,6 +130,16 @@ impl<'a> Iterator for Segments<'a> {
             Some(std::slice::from_raw_parts(data, len))
         }
     }
+}
+
+/// Has the sender left the checksum, or the division into packets, to whoever puts the frame on a wire? Nobody here does.
+///
+/// # Safety
+/// A valid mbuf.
+unsafe fn is_unfinished(mbuf: *const ffi::shim_mbuf) -> bool {
+    // SAFETY: the caller's.
+    let flags = unsafe { (*mbuf).ol_flags };
+    flags & ffi::SHIM_RX_LRO != 0 || flags & ffi::SHIM_RX_L4_CKSUM_MASK == ffi::SHIM_RX_L4_CKSUM_NONE
 }
 
 /// # Safety
