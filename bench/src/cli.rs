@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bench::hotpath::{self, Baseline, Case, Measured};
 use bench::scale::{self, Sweep};
-use bench::{bus, chassis, generator, pacing, ports, report};
+use bench::{bus, chassis, generator, pacing, peers, ports, report};
 use clap::{Args, Parser, Subcommand};
 use comfy_table::Table;
 use traffic_gen::output;
@@ -39,6 +39,8 @@ enum Command {
     Pacing(pacing::Args),
     /// What each kind of port costs, beside the kernel's bridge, testpmd and a loop without a switch, on the same ground in the same run
     Ports(ports::Args),
+    /// Beside VPP, Open vSwitch, testpmd and the kernel's bridge, as far as they are installed: same ground, same generator, same run
+    Peers(peers::Args),
     /// A device of `bench ports`, until its standard input ends
     #[command(hide = true)]
     PortsDevice(ports::device::DeviceArgs),
@@ -153,6 +155,7 @@ pub fn main() -> ExitCode {
         Some(Command::Generator(args)) => run_generator(&args),
         Some(Command::Pacing(args)) => run_pacing(&args),
         Some(Command::Ports(args)) => run_ports(&args),
+        Some(Command::Peers(args)) => run_peers(&args),
         Some(Command::PortsDevice(args)) => ports::device::run(&args),
         Some(Command::Tester { arguments }) => {
             let arguments = std::iter::once("bench tester".into()).chain(arguments);
@@ -360,6 +363,10 @@ fn run_pacing(args: &pacing::Args) -> Result<(), String> {
 
 fn run_ports(args: &ports::Args) -> Result<(), String> {
     hand_over(&ports::run(args)?, args.json.as_deref(), &args.report)
+}
+
+fn run_peers(args: &peers::Args) -> Result<(), String> {
+    hand_over(&peers::run(args)?, args.json.as_deref(), &args.report)
 }
 
 /// Writes the files of a report and prints its tables.

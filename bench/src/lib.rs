@@ -8,6 +8,7 @@ pub mod generator;
 pub mod hotpath;
 pub mod machine;
 pub mod pacing;
+pub mod peers;
 pub mod ports;
 pub mod report;
 pub mod scale;

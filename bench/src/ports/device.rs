@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bladeswitch::{assembly, lab::namespace, threads};
@@ -68,29 +68,31 @@ pub struct Account {
     pub dropped: u64,
     /// Is every frame accounted for?
     pub balanced: bool,
-    /// Stations that a switch has learned.
-    pub learned: usize,
 }
 
-/// The process: opens its ports, says so in a line, forwards until its standard input ends, and prints its [`Account`].
+/// The process: opens its ports, says so in a line, forwards until its standard input ends, and prints its [`Account`]. For each line that comes
+/// before, a switch prints how many stations it knows.
 ///
 /// # Errors
 /// If there are not two ports, or one cannot be opened: the text is also printed, for whoever started it.
 pub fn run(args: &DeviceArgs) -> Result<(), String> {
     let say = |line: String| writeln!(io::stdout(), "{line}").map_err(|error| format!("standard output: {error}"));
     let stop = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&stop);
+    let questions = Arc::new(AtomicUsize::new(0));
+    let (ends, asks) = (Arc::clone(&stop), Arc::clone(&questions));
     std::thread::spawn(move || {
-        // Whatever comes, and be it an error: then nobody is there any more who wants a device.
-        let _ = io::copy(&mut io::stdin(), &mut io::sink());
-        asked.store(true, Ordering::Release);
+        for _line in io::stdin().lines().map_while(Result::ok) {
+            asks.fetch_add(1, Ordering::AcqRel);
+        }
+        // Whatever came, and be it an error: then nobody is there any more who wants a device.
+        ends.store(true, Ordering::Release);
     });
     let ready = |ports: &[Port]| {
         let ports: Vec<String> = ports.iter().map(|port| port.device.describe()).collect();
         say(format!("ready {}", ports.join("; ")))
     };
     let done = match args.job {
-        Job::Switch => switch(args, &stop, ready),
+        Job::Switch => switch(args, &stop, &questions, ready),
         Job::Bare | Job::Sink => bare(args, &stop, ready),
     };
     match done {
@@ -99,7 +101,12 @@ pub fn run(args: &DeviceArgs) -> Result<(), String> {
     }
 }
 
-fn switch(args: &DeviceArgs, stop: &AtomicBool, ready: impl Fn(&[Port]) -> Result<(), String>) -> Result<Account, String> {
+fn switch(
+    args: &DeviceArgs,
+    stop: &AtomicBool,
+    questions: &AtomicUsize,
+    ready: impl Fn(&[Port]) -> Result<(), String>,
+) -> Result<Account, String> {
     let mut config = Config::chassis(2, Speed::G10, Speed::G10);
     config.ports.truncate(args.ports.len()); // The blades; without the uplink.
     if config.ports.len() < 2 {
@@ -120,17 +127,21 @@ fn switch(args: &DeviceArgs, stop: &AtomicBool, ready: impl Fn(&[Port]) -> Resul
     let cores: Vec<usize> = args.core.into_iter().collect();
     let started = assembly::build(&config, ports, &mempool, 1).start(&cores, idle, TscClock::new());
     let mut running = started.map_err(|error| format!("threads: {error}"))?;
+    let mut answered = 0;
     while !stop.load(Ordering::Acquire) {
+        while answered < questions.load(Ordering::Acquire) {
+            answered += 1;
+            writeln!(io::stdout(), "{}", stations(&running)).map_err(|error| format!("standard output: {error}"))?;
+        }
         std::thread::park_timeout(Duration::from_millis(10));
     }
-    let learned = stations(&mut running);
     running.stop();
     let ledger = running.control().ledger();
-    Ok(Account { rx: ledger.rx, tx: ledger.tx, dropped: ledger.dropped, balanced: ledger.is_balanced(), learned })
+    Ok(Account { rx: ledger.rx, tx: ledger.tx, dropped: ledger.dropped, balanced: ledger.is_balanced() })
 }
 
 /// How many stations the switch knows. Its own threads answer, as long as they run; 0 if they have not in [`GOODBYE_MAX`].
-fn stations(running: &mut threads::Running) -> usize {
+fn stations(running: &threads::Running) -> usize {
     let asked = Instant::now();
     let request = running.control().request_fdb();
     while asked.elapsed() < GOODBYE_MAX {
@@ -280,6 +291,19 @@ impl Running {
     /// It is not there any more, though nobody has asked it to end.
     pub fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
+    /// How many stations a switch of ours knows.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn stations(&mut self) -> Result<u64, String> {
+        let failed = |error: io::Error| format!("asking the device what it knows: {error}");
+        let stdin = self.stdin.as_mut().ok_or("the device is asked for nothing any more")?;
+        stdin.write_all(b"\n").map_err(failed)?;
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).map_err(failed)?;
+        line.trim().parse().map_err(|_| format!("the device was asked what it knows and said: {line}"))
     }
 
     /// Ends one of ours and returns what it has counted.

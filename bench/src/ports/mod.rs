@@ -68,7 +68,11 @@ pub struct Args {
     pub report: PathBuf,
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
+/// Seconds from 0.05 to 600.
+///
+/// # Errors
+/// What was expected.
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.05..=600.0).contains(&seconds) => Ok(seconds),
         _ => Err("expected seconds from 0.05 to 600".to_owned()),

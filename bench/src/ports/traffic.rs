@@ -425,6 +425,14 @@ fn template(from: usize, n: u32, len: usize, run: u16) -> Box<[u8]> {
     frame
 }
 
+/// The frame that a station on one side sends to the one of the same number on the other, without number and time.
+///
+/// # Panics
+/// If `len` is below 60.
+pub fn capture_frame(from: usize, n: u32, len: usize) -> Box<[u8]> {
+    template(from, n, len, 0)
+}
+
 /// The number of one of our frames.
 fn number(bytes: &[u8]) -> Option<u32> {
     let place = bytes.get(MARK_AT..STAMP.end)?;
