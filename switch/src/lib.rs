@@ -15,4 +15,4 @@ pub mod single;
 pub mod threads;
 
 pub use assembly::{OpenError, Switch};
-pub use threads::Running;
+pub use threads::{Fall, Running};

@@ -4,7 +4,10 @@
 //! workers as in `idle`, control parked until a worker has told it something. Whoever puts something into a ring
 //! of a sleeper wakes it afterwards, here, not in the data plane, which knows neither sleep nor kernel. `idle = "spin"` wakes
 //! nobody: workers never sleep, control looks every millisecond.
+//!
+//! A worker that panics does not take the others with it: see [`Fall`].
 
+mod fall;
 mod idle;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +25,8 @@ use port::clock::TscClock;
 
 use crate::assembly::Switch;
 use crate::single::settle_while;
+pub use fall::Fall;
+use fall::Watch;
 use idle::{Bell, Idler};
 
 /// One turn in so many has its phases timed: reading the time stamp counter eight times a turn would otherwise show.
@@ -36,12 +41,15 @@ const CONTROL_PERIOD: Duration = Duration::from_millis(1);
 const CONTROL_BREATH: Duration = Duration::from_micros(100);
 /// How long a switch that is to end forwards what still comes in, in nanoseconds.
 const STOP_NS_MAX: u64 = 100_000_000;
+/// How long a worker that is told to stop may take until nobody waits for it any more. It takes microseconds, unless a driver keeps it.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A switch running in threads of its own. Dropping it stops it.
 pub struct Running {
     control: Arc<Mutex<Control>>,
     stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<Option<Worker>>>,
+    control_thread: Option<JoinHandle<()>>,
+    workers: Watch,
     bells: Arc<[Bell]>,
     clock: TscClock,
 }
@@ -60,15 +68,12 @@ impl Switch {
             let bells = Arc::clone(&bells);
             lock(&control).on_command(Box::new(move |worker| bells[worker].ring()));
         }
-        let mut running = Running { control, stop, threads: Vec::new(), bells, clock };
+        let mut running = Running { control, stop, control_thread: None, workers: Watch::new(), bells, clock };
         let thread = std::thread::Builder::new().name("control".to_owned());
         let (control, stop, clock) = (Arc::clone(&running.control), Arc::clone(&running.stop), running.clock.clone());
-        let control = thread.spawn(move || {
-            run_control(&control, &clock, idle, &stop);
-            None
-        })?;
+        let control = thread.spawn(move || run_control(&control, &clock, idle, &stop))?;
         let control_thread = control.thread().clone();
-        running.threads.push(control);
+        running.control_thread = Some(control);
         for (index, (worker, phases)) in self.workers.into_iter().zip(phases).enumerate() {
             let turning = Turning {
                 index,
@@ -80,11 +85,15 @@ impl Switch {
                 phases,
             };
             let core = cores.get(index).copied();
-            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-            running.threads.push(thread.spawn(move || {
+            let work = running.workers.thread(index, move || {
                 pin(core);
-                Some(turning.run(worker))
-            })?);
+                turning.run(worker)
+            });
+            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+            if let Err(error) = thread.spawn(work) {
+                running.workers.forget(index);
+                return Err(error);
+            }
         }
         Ok(running)
     }
@@ -106,21 +115,42 @@ impl Running {
         &self.clock
     }
 
-    /// Stops the threads, then lets what is on its way arrive, for a tenth of a second at most. Control can still be asked afterwards.
+    /// The first worker that panics: comes to pass as soon as it has, and never if none does. The others go on until they are stopped.
+    pub fn fall(&self) -> impl Future<Output = Fall> + 'static {
+        self.workers.fall()
+    }
+
+    /// [`end`](Self::end), where no worker may be lost.
     ///
     /// # Panics
     /// If a worker has panicked: its frames are lost, and pretending otherwise would be worse.
     pub fn stop(&mut self) {
+        if let Err(fall) = self.end() {
+            panic!("{fall}");
+        }
+    }
+
+    /// Stops the threads, then lets what is on its way arrive, for a tenth of a second at most. Control can still be asked afterwards.
+    ///
+    /// # Errors
+    /// A worker was lost, with the frames it held and the queues it had: it has panicked, or did not stop within ten seconds. The others have stopped.
+    ///
+    /// # Panics
+    /// If control's thread has panicked.
+    pub fn end(&mut self) -> Result<(), Fall> {
+        self.end_within(STOP_PATIENCE)
+    }
+
+    fn end_within(&mut self, patience: Duration) -> Result<(), Fall> {
         self.stop.store(true, Ordering::Release);
         self.bells.iter().for_each(Bell::ring);
-        let mut workers = Vec::new();
-        for thread in self.threads.drain(..) {
+        if let Some(thread) = self.control_thread.take() {
             thread.thread().unpark();
-            match thread.join() {
-                Ok(worker) => workers.extend(worker),
-                Err(panic) => std::panic::resume_unwind(panic),
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
             }
         }
+        let (mut workers, ended) = self.workers.wait(patience);
         let now = self.clock.now();
         // Stations that send without pause must not keep a switch that is to end.
         settle_while(&mut workers, &mut lock(&self.control), now, &mut (), || self.clock.now().0 - now.0 < STOP_NS_MAX);
@@ -132,12 +162,13 @@ impl Running {
         for worker in &mut workers {
             worker.flush_pool();
         }
+        ended
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.threads.is_empty() && !std::thread::panicking() {
+        if (self.control_thread.is_some() || !self.workers.is_over()) && !std::thread::panicking() {
             self.stop();
         }
     }
@@ -257,5 +288,110 @@ impl Told {
             others.for_each(|(_, bell)| bell.ring());
         }
         *self = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::assembly;
+    use control::config::Config;
+    use port::{Burst, Nanos, PoolCache, Port, RxQueue};
+    use std::sync::mpsc;
+
+    /// Longer than anything here takes, however busy the machine is.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// A device's queue that does something of its own when it is polled.
+    struct Queue<F>(F);
+
+    impl<F: FnMut(&mut PoolCache, &mut Burst) + Send> RxQueue for Queue<F> {
+        fn rx_burst(&mut self, _now: Nanos, pool: &mut PoolCache, burst: &mut Burst, _max: usize) -> usize {
+            let before = burst.len();
+            (self.0)(pool, burst);
+            burst.len() - before
+        }
+    }
+
+    /// A switch of two workers with a port each and this queue instead of the first port's, and the far ends of both ports.
+    fn start(idle: Idle, queue: impl FnMut(&mut PoolCache, &mut Burst) + Send + 'static) -> (Running, Vec<Port>) {
+        let config = "[switch]\nworkers = 2\n[[blade]]\nslot = 1\nport = \"memory:\"\n[[blade]]\nslot = 2\nport = \"memory:\"\n";
+        let config = Config::parse(config, "test.toml").unwrap();
+        let mempool = assembly::mempool(&config).unwrap();
+        let (mut near, far, _) = assembly::memory_ports(&config, 64);
+        near[0].rx = vec![Box::new(Queue(queue))];
+        (assembly::build(&config, near, &mempool, 1).start(&[], idle, TscClock::new()).unwrap(), far)
+    }
+
+    fn frame(last: u8) -> [u8; 60] {
+        let mut frame = [last; 60];
+        frame[..12].copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, last]);
+        frame
+    }
+
+    /// Ends a switch in a thread, so that an end that does not come is a failure.
+    fn ended(mut running: Running, patience: Duration) -> (Running, Result<(), Fall>) {
+        let (to, from) = mpsc::channel();
+        std::thread::spawn(move || {
+            let ended = running.end_within(patience);
+            let _ = to.send((running, ended));
+        });
+        from.recv_timeout(PATIENCE).expect("the switch ends")
+    }
+
+    #[test]
+    fn a_worker_that_panics_is_named_at_once_and_the_other_goes_on() {
+        for idle in [Idle::Spin, Idle::Adaptive] {
+            let (tell, told) = mpsc::channel::<()>();
+            let (running, mut far) = start(idle, move |_, _| assert!(told.try_recv().is_err(), "out of {}", "order"));
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let not_yet = async { tokio::time::timeout(Duration::from_millis(1), running.fall()).await };
+            assert!(runtime.block_on(not_yet).is_err(), "nobody has fallen");
+            tell.send(()).unwrap();
+            let fall = async { tokio::time::timeout(PATIENCE, running.fall()).await };
+            let fall = runtime.block_on(fall).expect("the panic is noticed");
+            assert_eq!(fall.worker, 0);
+            let text = fall.to_string();
+            assert!(
+                text.starts_with("worker 0 panicked at ") && text.contains("threads.rs:") && text.ends_with(": out of order"),
+                "{text}"
+            );
+            // The other one takes frames until it is told to stop.
+            let mempool = running.control().mempool().clone();
+            let mut pool = mempool.cache();
+            for last in 0..200 {
+                let mut burst = Burst::new();
+                burst.push(pool.alloc_copy(&frame(last)).unwrap());
+                while far[1].tx[0].tx_burst(Nanos::ZERO, &mut pool, &mut burst) == 0 {
+                    std::thread::yield_now(); // The queue holds 64: it has taken some of them.
+                }
+            }
+            let (running, end) = ended(running, PATIENCE);
+            assert_eq!(end, Err(fall));
+            assert_eq!(running.control().port_counters(port::PortId(1)).rx, 200);
+        }
+    }
+
+    #[test]
+    fn a_worker_that_never_comes_back_is_not_waited_for() {
+        let (_kept, never) = mpsc::channel::<()>();
+        let (running, _far) = start(Idle::Spin, move |_, _| {
+            let _ = never.recv();
+        });
+        // The other worker needs no more than a moment; if it gets none, it is not the one that is named.
+        let (_, end) = ended(running, Duration::from_millis(500));
+        let fall = end.unwrap_err();
+        assert_eq!(fall.to_string(), "worker 0 did not stop within 0.5 s");
+    }
+
+    #[test]
+    fn a_port_that_never_runs_dry_does_not_keep_the_switch_from_ending() {
+        let (running, _far) = start(Idle::Spin, |pool, burst| burst.extend(pool.alloc_copy(&frame(1))));
+        while running.control().port_counters(port::PortId(0)).rx == 0 {
+            std::thread::yield_now();
+        }
+        let (running, end) = ended(running, PATIENCE);
+        assert_eq!(end, Ok(()));
+        assert!(running.control().ledger().is_balanced(), "{}", running.control().ledger());
     }
 }

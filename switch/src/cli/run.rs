@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use bladeswitch::{Running, assembly, privileges};
+use bladeswitch::{Fall, Running, assembly, privileges};
 use control::config::{Config, Idle, PortKind};
 use control::seal::Sealer;
 use control::{api, show};
@@ -87,9 +87,9 @@ pub fn run(args: &Args) -> Done {
 
     let why = runtime.block_on(wait(&mut signals, args.duration, &running));
     drop(server);
-    running.stop();
+    let ended = running.end();
     drop(far_ends); // Until here: a memory port whose far end is gone would be another switch.
-    finish(&running, &why)
+    finish(&running, &why, ended)
 }
 
 /// The hash of the FDB differs from run to run, so that nobody can choose addresses that collide.
@@ -119,7 +119,7 @@ impl Signals {
     }
 }
 
-/// Waits for the end, and tells meanwhile what devices complain about.
+/// Waits for the end, which a worker that panics brings about as well, and tells meanwhile what devices complain about.
 async fn wait(signals: &mut Signals, duration: Option<Duration>, running: &Running) -> String {
     let over = async {
         match duration {
@@ -130,6 +130,10 @@ async fn wait(signals: &mut Signals, duration: Option<Duration>, running: &Runni
     tokio::select! {
         _ = signals.interrupt.recv() => "SIGINT".to_owned(),
         _ = signals.terminate.recv() => "SIGTERM".to_owned(),
+        fall = running.fall() => {
+            tracing::error!("{fall}: the switch stops");
+            fall.to_string()
+        }
         () = over => format!("{} s are over", duration.unwrap_or_default().as_secs_f64()),
         () = watch(running) => unreachable!("it watches without end"),
     }
@@ -152,13 +156,16 @@ async fn watch(running: &Running) {
     }
 }
 
-fn finish(running: &Running, why: &str) -> Done {
+fn finish(running: &Running, why: &str, ended: Result<(), Fall>) -> Done {
     let control = running.control();
     let ports = show::ports(&control);
     let drops = show::drops(&control);
     let ledger = show::ledger(&control);
     let dropped = if drops.total > 0 { format!("{}\n", super::show::drops(&drops)) } else { String::new() };
     print(&format!("\nstopped: {why}\n\n{}\n{dropped}{}\n", super::show::ports(&ports), ledger.line))?;
+    if let Err(fall) = ended {
+        return Err(Failure::other(format!("{fall}. The frames it held are lost and not in the ledger: this is a defect of the switch")));
+    }
     let open = ledger.ports.iter().filter(|port| port.open_in != 0 || port.open_out != 0);
     let open: Vec<&str> = open.map(|port| port.port.as_str()).collect();
     if !ledger.balanced || !open.is_empty() {
@@ -166,4 +173,39 @@ fn finish(running: &Running, why: &str) -> Done {
         return Err(Failure::other(format!("frames are not accounted for: this is a defect of the switch{ports}")));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use port::{Burst, Nanos, PoolCache, RxQueue};
+
+    /// A device's queue that cannot be polled.
+    struct Broken;
+
+    impl RxQueue for Broken {
+        fn rx_burst(&mut self, _now: Nanos, _pool: &mut PoolCache, _burst: &mut Burst, _max: usize) -> usize {
+            panic!("no such register")
+        }
+    }
+
+    /// From the panic to the exit code, without a signal and without `--duration`.
+    #[test]
+    fn a_worker_that_panics_ends_the_run_with_an_error() {
+        let config = "[switch]\nworkers = 2\n[[blade]]\nslot = 1\nport = \"memory:\"\n[[blade]]\nslot = 2\nport = \"memory:\"\n";
+        let config = Config::parse(config, "test.toml").unwrap();
+        let mempool = assembly::mempool(&config).unwrap();
+        let (mut ports, _far, _) = assembly::memory_ports(&config, 64);
+        ports[1].rx = vec![Box::new(Broken)];
+        let mut running = assembly::build(&config, ports, &mempool, 1).start(&[], Idle::Adaptive, TscClock::new()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut signals = runtime.block_on(async { Signals::new() }).unwrap();
+        let patience = Some(Duration::from_secs(60)); // Not how it ends.
+        let why = runtime.block_on(wait(&mut signals, patience, &running));
+        assert!(why.starts_with("worker 1 panicked at ") && why.ends_with(": no such register"), "{why}");
+        let ended = running.end();
+        let failure = finish(&running, &why, ended).unwrap_err();
+        assert_eq!(failure.code, 1);
+        assert!(failure.message.starts_with(&why) && failure.message.contains("defect"), "{}", failure.message);
+    }
 }
