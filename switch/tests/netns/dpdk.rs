@@ -1,13 +1,13 @@
-//! A chassis whose switch has its blades on DPDK's packet driver.
+//! A chassis whose switch has its blades on DPDK's drivers for interfaces.
 
-use bladeswitch::lab::Place;
+use bladeswitch::lab::{Place, namespace};
 
 use crate::site::{Site, can};
 
 /// The chassis' own configuration with ports of DPDK, on plain pages as on any machine.
-fn config(site: &Site) -> String {
+fn config(site: &Site, driver: &str) -> String {
     let ports = ["blade1", "blade2", "uplink"].iter().fold(site.chassis.config(), |text, interface| {
-        text.replace(&format!("\"af_packet:{interface}\""), &format!("\"dpdk:net_af_packet_{interface},iface={interface}\""))
+        text.replace(&format!("\"af_packet:{interface}\""), &format!("\"dpdk:{driver}_{interface},iface={interface}\""))
     });
     assert!(!ports.contains("\"af_packet:"), "{ports}");
     format!("{ports}\n[dpdk]\nmemory_mib = 128\nhugepages = \"never\"\n")
@@ -20,6 +20,39 @@ fn ping(site: &Site) {
     }
 }
 
+/// TCP both ways, to its end.
+fn iperf3(site: &Site, to: Place, from: Place) {
+    let address = to.ipv4().unwrap().to_string();
+    for direction in [&["-n", "2M"][..], &["-n", "2M", "-R"]] {
+        let server = site.background(to, &["iperf3", "-s", "-1", "--forceflush"], "Server listening");
+        site.ok(from, &[&["iperf3", "-c", &address], direction].concat());
+        server.finish();
+    }
+}
+
+/// The switch's own machine is the blade behind a TAP.
+#[test]
+fn ping_and_tcp_through_a_tap() {
+    if !can(&["ping", "iperf3"]) {
+        return;
+    }
+    let mut site = Site::bare(&["af_packet"], 2, 1500);
+    let ports = site.chassis.config().replace("\"af_packet:blade2\"", "\"dpdk:net_tap0,iface=dtap2\"");
+    site.start(&format!("{ports}\n[dpdk]\nmemory_mib = 128\nhugepages = \"never\"\n"));
+    let (blade, switch) = (Place::Blade(2), site.chassis.name.namespace(Place::Switch));
+    let lines = [
+        format!("link set dtap2 address {}", blade.mac().unwrap()),
+        format!("address add {}/15 dev dtap2", blade.ipv4().unwrap()),
+        "link set dtap2 up".to_owned(),
+    ];
+    namespace::ip_batch(Some(&switch), &lines).unwrap();
+    let one = Place::Blade(1).ipv4().unwrap().to_string();
+    let said = site.ok(Place::Switch, &["ping", "-c", "3", "-i", "0.05", "-W", "10", &one]);
+    assert!(said.contains(" 0% packet loss"), "{said}");
+    iperf3(&site, Place::Blade(1), Place::Switch);
+    site.stop();
+}
+
 /// Two switches side by side; one is killed, which the other does not notice, and starts again.
 #[test]
 fn two_switches_side_by_side_and_one_is_killed() {
@@ -28,7 +61,7 @@ fn two_switches_side_by_side_and_one_is_killed() {
     }
     let mut sites = [Site::bare(&["af_packet"], 2, 1500), Site::bare(&["af_packet"], 2, 1500)];
     for site in &mut sites {
-        site.start(&config(site));
+        site.start(&config(site, "net_af_packet"));
         ping(site);
         let ports = site.show("ports").expect("the switch answers");
         let port = &ports["ports"][0];
@@ -37,7 +70,7 @@ fn two_switches_side_by_side_and_one_is_killed() {
     let [first, second] = &mut sites;
     first.kill();
     ping(second);
-    first.start(&config(first));
+    first.start(&config(first, "net_af_packet"));
     ping(first);
     first.stop();
     second.stop();

@@ -208,8 +208,72 @@ fn too_little_memory_is_an_error_with_the_amount() {
     });
 }
 
+/// Hugepages beyond those the machine has reserved; given back at the end. A machine may refuse, or have no room.
+struct Reserved(Option<u32>);
+
+impl Reserved {
+    const FILE: &str = "/proc/sys/vm/nr_hugepages";
+
+    fn mib(mib: u32) -> Reserved {
+        let before = std::fs::read_to_string(Reserved::FILE).ok().and_then(|text| text.trim().parse::<u32>().ok());
+        let reserved = before.filter(|before| std::fs::write(Reserved::FILE, (before + mib / 2).to_string()).is_ok());
+        Reserved(reserved)
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if let Some(before) = self.0 {
+            std::fs::write(Reserved::FILE, before.to_string()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn more_hugepages_than_there_are_is_an_error_with_the_amount() {
+    in_its_own_process("more_hugepages_than_there_are_is_an_error_with_the_amount", || {
+        let settings = EalSettings { memory_mib: Some(1_048_576), hugepages: Hugepages::Require, pci: false, arguments: Vec::new() };
+        dpdk::configure(settings);
+        let error = Opened::try_open("dpdk:net_null0").err().unwrap().to_string();
+        assert!(error.contains("1048576 MiB on hugepages") && error.contains("sysctl vm.nr_hugepages="), "{error}");
+    });
+}
+
+/// A device that comes or goes leaves the others alone.
+#[test]
+fn devices_come_and_go_beside_one_that_is_busy() {
+    in_its_own_process("devices_come_and_go_beside_one_that_is_busy", || {
+        plain(64);
+        let Opened { mut port, mempool, .. } = Opened::open("dpdk:net_null0,size=200");
+        let (mut rx, mut tx, mut pool) = (port.rx.remove(0), port.tx.remove(0), mempool.cache());
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stopped = std::sync::Arc::clone(&stop);
+        let worker = std::thread::spawn(move || {
+            let (mut burst, mut forwarded) = (Burst::new(), 0_u64);
+            while !stopped.load(std::sync::atomic::Ordering::Acquire) {
+                rx.rx_burst(Nanos::ZERO, &mut pool, &mut burst, 32);
+                forwarded += tx.tx_burst(Nanos::ZERO, &mut pool, &mut burst) as u64;
+                pool.free_all(&mut burst);
+            }
+            forwarded
+        });
+        for turn in 0..20 {
+            let mut opened = Opened::open("dpdk:net_ring0");
+            assert!(opened.send(&frame(60, &[], turn)));
+            assert_eq!(opened.receive(), [frame(60, &[], turn)]);
+            close(opened);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Release);
+        assert!(worker.join().unwrap() > 0);
+        drop(port);
+        assert_eq!((mempool.in_use(), dpdk::mbufs_lost()), (0, 0));
+    });
+}
+
 #[test]
 fn hugepages_are_used_or_the_error_has_the_amount() {
+    // The child opens ports, the parent keeps the pages for it.
+    let _reserved = std::env::var_os(CHILD).is_none().then(|| Reserved::mib(96));
     in_its_own_process("hugepages_are_used_or_the_error_has_the_amount", || {
         let settings = EalSettings { memory_mib: Some(64), hugepages: Hugepages::Require, pci: false, arguments: Vec::new() };
         dpdk::configure(settings);
