@@ -1,8 +1,11 @@
-//! A chassis whose switch has its blades on DPDK's drivers for interfaces.
+//! A chassis whose switch has its blades on DPDK's drivers for interfaces, and one with a virtual machine as blade.
+
+#[path = "dpdk/guest.rs"]
+mod guest;
 
 use bladeswitch::lab::{Place, namespace};
 
-use crate::site::{Site, can};
+use crate::site::{Site, can, until};
 
 /// The chassis' own configuration with ports of DPDK, on plain pages as on any machine.
 fn config(site: &Site, driver: &str) -> String {
@@ -27,6 +30,25 @@ fn iperf3(site: &Site, to: Place, from: Place) {
         let server = site.background(to, &["iperf3", "-s", "-1", "--forceflush"], "Server listening");
         site.ok(from, &[&["iperf3", "-c", &address], direction].concat());
         server.finish();
+    }
+}
+
+#[test]
+fn ping_and_tcp_through_packet_sockets_and_af_xdp() {
+    if !can(&["ethtool", "iperf3", "ping"]) {
+        return;
+    }
+    for driver in ["net_af_packet", "net_af_xdp"] {
+        let mut site = Site::bare(&["af_packet"], 2, 1500);
+        // The drivers hand over what the kernel would have left to a NIC as if it were whole.
+        for place in site.chassis.ends() {
+            site.ok(place, &["ethtool", "-K", "eth0", "tx", "off"]);
+        }
+        site.start(&config(&site, driver));
+        // AF_XDP sockets come into service with the first frames.
+        until("blade 2 answers", || site.run(Place::Blade(1), &["ping", "-4", "-c", "1", "-W", "1", "blade2"]).status.success());
+        iperf3(&site, Place::Blade(2), Place::Blade(1));
+        site.stop();
     }
 }
 

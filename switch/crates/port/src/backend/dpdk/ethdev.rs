@@ -187,7 +187,9 @@ impl Ethdev {
         let in_hand = 2 * queues * BURST_MAX as u32;
         // A worker for each direction of each queue, and whoever empties the queues at the end.
         let in_caches = (2 * queues + 1) * (CACHE + CACHE / 2);
-        in_rings + in_hand + in_caches
+        // It fills and sends by rings of this length, whatever was asked for. One mbuf too few, and it never receives again.
+        let in_own_rings = if self.driver == "net_af_xdp" { queues * 2 * 2048 } else { 0 };
+        in_rings + in_own_rings + in_hand + in_caches
     }
 
     /// What may be refused, and what can be known only now.
