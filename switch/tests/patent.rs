@@ -4,8 +4,13 @@
 mod blades;
 #[path = "patent/bus.rs"]
 mod bus;
+#[allow(dead_code)]
+#[path = "simulation/chance.rs"]
+mod chance;
 #[path = "patent/hotswap.rs"]
 mod hotswap;
+#[path = "patent/joined.rs"]
+mod joined;
 #[path = "patent/steering.rs"]
 mod steering;
 

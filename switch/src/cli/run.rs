@@ -62,6 +62,7 @@ pub fn run(args: &Args) -> Done {
     let kept = privileges::drop_all_but_needed(&ports).map_err(Failure::other)?;
     let mut switch = assembly::build(&config, ports, &mempool, seed());
     switch.control.begin_agents(seed() as u32, sealer);
+    switch.control.begin_joined(seed() as u32);
     let shown = show::ports(&switch.control);
     let started = switch.start(&config.switch.cores, config.switch.idle, TscClock::new());
     let mut running = started.map_err(|error| Failure::other(format!("threads: {error}")))?;

@@ -284,6 +284,7 @@ fn punted(reason: PuntReason) -> &'static str {
         PuntReason::NdLearn => "to learn who has the sender's IPv6 address",
         PuntReason::NdAnswer => "the switch knows who has the address and answers; nobody else gets the solicitation",
         PuntReason::Message => "a message for the switch itself",
+        PuntReason::Chassis => "the switch blade of another chassis speaks to this one",
     }
 }
 

@@ -9,6 +9,7 @@ pub mod api;
 pub mod bus;
 pub mod config;
 pub mod identity;
+pub mod joined;
 pub mod metrics;
 pub mod neighbor;
 pub mod plane;

@@ -28,12 +28,14 @@ use wire::{MacAddr, Tci, Vid};
 use crate::agents::Agents;
 use crate::config::{Config, FdbTarget, Role};
 use crate::identity::Identities;
+use crate::joined::Joined;
 use crate::neighbor::{Heard, NeighborTable};
 use crate::rate::RateLimit;
 use crate::steering::Functions;
 use crate::tables;
 
 mod blades;
+mod joined;
 mod slots;
 mod steering;
 
@@ -106,6 +108,7 @@ pub struct Control {
     neighbors: NeighborTable,
     identities: Identities,
     agents: Agents,
+    joined: Option<Joined>,
     functions: Functions,
     advertise_at: Option<Nanos>,
     notice_limit: RateLimit,
@@ -124,7 +127,7 @@ impl Control {
     /// The tables to begin with: the workers are built around a reader of them.
     pub fn first_tables(config: &Config, devices_up: &[LinkState]) -> Publisher<Tables> {
         let neighbors = static_neighbors(config);
-        let mut tables = tables::build(config, devices_up, neighbors.publish());
+        let mut tables = tables::build(config, devices_up, closed_at_first(config), neighbors.publish());
         tables.steering = Functions::new(Vec::new()).build(config, devices_up, None);
         Publisher::new(tables)
     }
@@ -153,6 +156,7 @@ impl Control {
             links,
             functions,
             pool: mempool.cache(),
+            joined: config.joined.as_ref().map(|joined| Joined::new(joined, 0)),
             agents: Agents::new(config.agents.clone(), config.switch.mac),
             advertise_at: (config.identity.advertise && !identities.is_empty()).then_some(Nanos::ZERO),
             config,
@@ -201,6 +205,7 @@ impl Control {
             self.identities_changed();
         }
         done += self.poll_agents();
+        done += self.poll_joined();
         if self.stale {
             self.publish();
             done += 1;
@@ -231,7 +236,8 @@ impl Control {
 
     /// When, on a virtual clock, there is something to do that nobody asks for.
     pub fn next_event(&self) -> Option<Nanos> {
-        self.advertise_at.into_iter().chain(self.agents.poll_timeout()).min()
+        let joined = self.joined.as_ref().and_then(Joined::poll_timeout);
+        self.advertise_at.into_iter().chain(self.agents.poll_timeout()).chain(joined).min()
     }
 
     /// Another reading end of the tables.
@@ -242,7 +248,7 @@ impl Control {
     fn publish(&mut self) {
         self.stale = false;
         self.counters.published += 1;
-        let mut tables = tables::build(&self.config, &self.links, self.neighbors.publish());
+        let mut tables = tables::build(&self.config, &self.links, self.joined.as_ref().map_or(0, Joined::closed), self.neighbors.publish());
         tables.steering = self.functions.build(&self.config, &self.links, Some(&self.agents));
         self.tables.publish(tables);
     }
@@ -278,6 +284,7 @@ impl Control {
             PuntReason::NdLearn | PuntReason::NdAnswer => self.take_nd(punted, &frame),
             PuntReason::DhcpLearn => self.take_dhcp(punted, &frame),
             PuntReason::Message => self.take_message(punted, &frame),
+            PuntReason::Chassis => self.take_hello(punted.port, frame.payload()),
         }
     }
 
@@ -603,6 +610,12 @@ impl Control {
     pub fn flush_pool(&mut self) {
         self.pool.flush();
     }
+}
+
+/// Trunks to other chassis are closed until both ends agree.
+fn closed_at_first(config: &Config) -> u128 {
+    let trunks = config.joined.iter().flat_map(|joined| &joined.trunks);
+    trunks.fold(0, |mask, port| mask | 1 << port.index())
 }
 
 fn static_neighbors(config: &Config) -> NeighborTable {

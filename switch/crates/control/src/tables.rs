@@ -9,9 +9,10 @@ use wire::Vid;
 
 use crate::config::{Config, VlanMode};
 
-/// The tables for `config`, with the links as they are.
-pub fn build(config: &Config, links: &[LinkState], neighbors: Neighbors) -> Tables {
-    let state = |index: usize| match (config.ports[index].enabled, links[index]) {
+/// The tables for `config`, with the links as they are; ports of the mask `closed` do not forward.
+pub fn build(config: &Config, links: &[LinkState], closed: u128, neighbors: Neighbors) -> Tables {
+    let is_open = |index: usize| config.ports[index].enabled && closed & 1 << index == 0;
+    let state = |index: usize| match (is_open(index), links[index]) {
         (false, _) => PortState::Blocked,
         (true, LinkState::Down) => PortState::Down,
         (true, LinkState::Up) => PortState::Forwarding,
@@ -49,6 +50,7 @@ pub fn build(config: &Config, links: &[LinkState], neighbors: Neighbors) -> Tabl
             learning: port.learning,
             frame_len_max: config.switch.max_frame,
             control: port.control,
+            chassis: config.joined.as_ref().is_some_and(|joined| joined.trunks.contains(&PortId(index as u8))),
         })
         .collect();
     Tables {

@@ -12,10 +12,13 @@ use wire::headers::Headers;
 
 use crate::pipeline::{Notes, bits};
 use crate::tables::{Egress, NO_VLAN, PortTable, Tables, TagMode, VlanIndex};
-use crate::verdict::{DropReason, Verdict};
+use crate::verdict::{DropReason, PuntReason, Verdict};
 
 /// Packets ahead whose first line is asked for while one is parsed.
 const PREFETCH_AHEAD: usize = 8;
+
+/// What switch blades of joined chassis say to each other.
+const CHASSIS_ETHERTYPE: u16 = 0x88b6;
 
 /// The tag of a frame, as its VLAN sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,6 +117,11 @@ fn admit_others(unsure: u64, ingress: PortId, tables: &Tables, notes: &mut Notes
                 notes.admitted_mask |= 1 << i;
                 notes.plain |= u64::from(is_plain(dst, ethertype, own)) << i;
             }
+            Err(DropReason::LinkLocal) if port.chassis && is_chassis(&note.headers) => {
+                // It has no VLAN; any will do.
+                note.admitted = Admitted::default();
+                note.verdict = Some(Verdict::Punt(PuntReason::Chassis));
+            }
             Err(reason) => note.verdict = Some(Verdict::Drop(reason)),
         }
     }
@@ -161,6 +169,12 @@ fn classify(port: &PortTable, ingress: PortId, own: u64, headers: &Headers, len:
         }
     };
     if admitted { Ok(Admitted { vlan, tag: TagState::Tagged }) } else { Err(DropReason::VlanIngress) }
+}
+
+/// From the switch blade of another chassis? Its hellos go to 01:80:C2:00:00:0E, with the second EtherType for local experiments.
+#[inline]
+fn is_chassis(headers: &Headers) -> bool {
+    headers.dst == 0x0e00_00c2_8001 && headers.ethertype == CHASSIS_ETHERTYPE && !headers.tagged
 }
 
 /// 01:80:C2:00:00:00 to 0F in raw form: the last octet is the highest byte.

@@ -72,6 +72,8 @@ pub struct PortTable {
     pub frame_len_max: u16,
     /// Control messages it may send.
     pub control: ControlRights,
+    /// It leads to another chassis: what the switch blade there says to this one is for control.
+    pub chassis: bool,
 }
 
 /// What leaving by a port means for a frame of a VLAN.

@@ -130,6 +130,8 @@ reasons! {
         DhcpLearn = "dhcp-learn",
         /// A message for the switch itself.
         Message = "message",
+        /// What the switch blade of another chassis says over a trunk.
+        Chassis = "chassis",
     }
 }
 

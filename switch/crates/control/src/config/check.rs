@@ -12,6 +12,7 @@ use wire::{MacAddr, Vid};
 
 use super::backplane;
 use super::error::{Findings, Span, suggestion};
+use super::joined;
 use super::model::{Config, FdbEntryConfig, FdbTarget, NeighborConfig, Role, VlanConfig};
 use super::schema::{Draft, PortDraft};
 use super::steering;
@@ -30,6 +31,7 @@ pub(super) fn check(draft: &Draft, out: &mut Findings<'_>) {
     check_addresses(draft, out);
     let ports: Vec<_> = draft.ports.iter().map(|port| &port.config).collect();
     backplane::check(&draft.backplanes, &ports, draft.config.switch.max_frame, out);
+    joined::check(draft.joined.as_ref(), &ports, out);
     steering::check(&draft.steering, &ports, out);
     let vlans = Vlans::of(draft);
     check_fdb_entries(draft, &vlans, out);
@@ -53,6 +55,7 @@ pub(super) fn resolve(draft: Draft) -> Config {
     });
     let mut config = Config { vlans, ports, ..draft.config };
     config.backplanes = draft.backplanes.into_iter().map(|draft| backplane::resolve(draft, &config)).collect();
+    config.joined = draft.joined.map(|draft| joined::resolve(draft, &config));
     (config.functions, config.rules) = steering::resolve(draft.steering, &config.ports);
     for entry in draft.fdb_entries {
         let port = entry.port.and_then(|name| config.port_named(name.get_ref()));

@@ -4,6 +4,7 @@
 //! - `schema`: which sections and keys a file has, their ranges and defaults; `section` and `value` read them;
 //! - `check`: what has to agree with what;
 //! - [`backplane`]: backplanes and their buses, all of it; [`steering`], `conditions`: functions and the rules that lead to them;
+//! - [`joined`]: trunks to other chassis;
 //! - [`error`]: errors with their places; `text`: a configuration as text again;
 //! - [`speed`], [`port::spec`], [`vids`]: rates, ports and sets of VLANs as they are written.
 //!
@@ -24,6 +25,7 @@ pub mod backplane;
 mod check;
 pub(crate) mod conditions;
 pub mod error;
+pub mod joined;
 pub mod model;
 mod schema;
 mod section;
@@ -38,6 +40,7 @@ mod tests;
 
 pub use backplane::{BackplaneConfig, BusConfig, BusKind, SlotConfig, Station};
 pub use error::{ConfigError, ConfigErrors};
+pub use joined::JoinedConfig;
 pub use model::{
     AgentsConfig, Config, DpdkConfig, FdbConfig, FdbEntryConfig, FdbTarget, IdentityConfig, Idle, LanesConfig, NeighborConfig, PoolConfig,
     PortConfig, Role, SwitchConfig, VlanConfig, VlanMode,

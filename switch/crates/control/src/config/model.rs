@@ -16,6 +16,7 @@ use serde::Serialize;
 use wire::{MacAddr, Vid};
 
 use super::backplane::BackplaneConfig;
+use super::joined::JoinedConfig;
 use super::speed::Speed;
 use super::steering::{FunctionConfig, SteerConfig};
 use super::vids::VidSet;
@@ -38,6 +39,8 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// Talking with blade agents.
     pub agents: AgentsConfig,
+    /// Trunks to other chassis, if there are any.
+    pub joined: Option<JoinedConfig>,
     /// Every VLAN there is, by VID, those included that only a port names.
     pub vlans: Vec<VlanConfig>,
     /// The ports; the index is the [`PortId`]. Blades by slot, then uplinks.

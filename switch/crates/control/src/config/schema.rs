@@ -15,6 +15,7 @@ use wire::{MacAddr, Vid};
 
 use super::backplane::{self, BACKPLANE, BackplaneDraft};
 use super::error::{Findings, Span};
+use super::joined::{self, JOINED, JoinedDraft};
 use super::model::{
     AgentsConfig, Config, DpdkConfig, FdbConfig, IdentityConfig, Idle, LanesConfig, PoolConfig, PortConfig, Role, SwitchConfig, VlanMode,
 };
@@ -93,7 +94,8 @@ const CONTROL: &[(&str, ControlRights)] = &[("none", ControlRights::None), ("hel
 
 /// Every section there is.
 pub(super) const SECTIONS: Schemas = &[
-    &SWITCH, &POOL, &DPDK, &FDB, &LANES, &IDENTITY, &AGENTS, &VLAN, &BLADE, &UPLINK, &BACKPLANE, &FUNCTION, &STEER, &FDB_ENTRY, &NEIGHBOR,
+    &SWITCH, &POOL, &DPDK, &FDB, &LANES, &IDENTITY, &AGENTS, &JOINED, &VLAN, &BLADE, &UPLINK, &BACKPLANE, &FUNCTION, &STEER, &FDB_ENTRY,
+    &NEIGHBOR,
 ];
 
 /// What stands in the file, value by value.
@@ -108,6 +110,7 @@ pub(super) struct Draft {
     pub(super) vlans: Vec<VlanDraft>,
     pub(super) ports: Vec<PortDraft>,
     pub(super) backplanes: Vec<BackplaneDraft>,
+    pub(super) joined: Option<JoinedDraft>,
     pub(super) steering: SteeringDraft,
     pub(super) fdb_entries: Vec<FdbEntryDraft>,
     pub(super) neighbors: Vec<NeighborDraft>,
@@ -184,6 +187,8 @@ pub(super) fn read(root: &DeTable<'_>, out: &mut Findings<'_>) -> Draft {
     let agents = single(root, &AGENTS, SECTIONS, out);
     let agents = read_agents(&agents, out);
 
+    let joined = joined::read(&single(root, &JOINED, SECTIONS, out), in_file(root, &JOINED) > 0, out);
+
     let vlans = repeated(root, &VLAN, SECTIONS, out).iter().map(|section| read_vlan(section, out)).collect();
     let ports = read_ports(root, out);
     let backplanes = repeated(root, &BACKPLANE, SECTIONS, out);
@@ -193,7 +198,7 @@ pub(super) fn read(root: &DeTable<'_>, out: &mut Findings<'_>) -> Draft {
     let neighbors = repeated(root, &NEIGHBOR, SECTIONS, out).iter().map(|section| read_neighbor(section, out)).collect();
 
     let config = Config { switch, pool, dpdk, fdb, lanes, identity, agents, ..Config::default() };
-    Draft { config, cores, core_list, limit_per_vlan, limit_per_port, vlans, ports, backplanes, steering, fdb_entries, neighbors }
+    Draft { config, cores, core_list, limit_per_vlan, limit_per_port, vlans, ports, backplanes, joined, steering, fdb_entries, neighbors }
 }
 
 /// All ports, blades first. What is beyond the limit is refused and not looked into.
