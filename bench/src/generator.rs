@@ -208,7 +208,8 @@ impl Rig {
                     unique: Unique::new(frames, edited.then_some(1), *edited),
                     step: None,
                     listen: Nanos::ZERO,
-                    patience: None,
+                    matching: None,
+                    stamped: false,
                 };
                 let replayed = run::run(setup, &mut Turns(Nanos(1)), &mut |_| true);
                 let port = &replayed.ports[0];

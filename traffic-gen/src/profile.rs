@@ -224,13 +224,13 @@ impl Profile {
                  counts that divide one another"
             )));
         }
-        let turns = (0..period as usize).flat_map(|n| self.streams.iter().map(move |stream| (n, stream)));
+        let turns = (0..period as usize).flat_map(|n| (0..).zip(&self.streams).map(move |(number, stream)| (n, number, stream)));
         Ok(turns
             .enumerate()
-            .map(|(index, (n, stream))| {
+            .map(|(index, (n, interface, stream))| {
                 let bytes = stream.frame(n);
                 let original_len = bytes.len() as u32;
-                Frame { port: stream.port, time: 0, bytes: bytes.into(), original_len, number: index as u64 + 1, file: 0, interface: 0 }
+                Frame { port: stream.port, time: 0, bytes: bytes.into(), original_len, number: index as u64 + 1, file: 0, interface }
             })
             .collect())
     }

@@ -66,6 +66,15 @@ impl Stamp {
         true
     }
 
+    /// Overwrites the stamp in a frame, if there is one, with zeros.
+    pub fn erase(frame: &mut [u8]) {
+        if Stamp::read(frame, Nanos::ZERO).is_some()
+            && let Some(at) = place(frame)
+        {
+            frame[at..at + STAMP_LEN].fill(0);
+        }
+    }
+
     /// The stamp in a frame, if there is one and none of its bits has changed. `now` is any time within 39 hours of when it was sent.
     #[inline]
     pub fn read(frame: &[u8], now: Nanos) -> Option<Stamp> {
@@ -102,6 +111,8 @@ mod tests {
         assert!(stamp.write(&mut frame));
         assert_eq!(frame[44..], [0x10, 0x03, 0xef, 0xbe, 0xad, 0xde, 6, 5, 4, 3, 2, 1, 1, 0, 0, 0]);
         assert_eq!(Stamp::read(&frame, Nanos(0x0102_0304_0600)), Some(stamp));
+        Stamp::erase(&mut frame);
+        assert_eq!(frame[42..], [0; 18]);
         assert_eq!(Stamp::read(&udp(60), Nanos(0)), None);
         assert!(!stamp.write(&mut [0; 17]) && Stamp::read(&[0; 17], Nanos(0)).is_none());
     }

@@ -5,6 +5,7 @@
 //! namespace that each test makes.
 
 mod devices {
+    mod latency;
     pub mod site;
 }
 
@@ -131,17 +132,26 @@ fn memif_between_two_processes() {
     }
 }
 
-/// `send`: what a profile says arrives, in number and length.
+/// `send`: every frame of a profile arrives and is told from all others, although those of one size are alike.
 #[test]
 fn a_synthetic_stream_arrives() {
     let Some(site) = Site::with_veth() else { return };
-    for kind in ["af_packet", "af_xdp"] {
+    for (kind, more, ambiguous) in [("af_packet", &[][..], false), ("af_xdp", &[], false), ("af_packet", &["--no-stamps"], true)] {
         let (one, other) = (format!("{kind}:va"), format!("{kind}:vb"));
         let args = ["send", "-i", &one, "-i", &other, "--limit", "200", "-s", "sizes=imix", "-s", "pps=2000"];
-        let report = site.report(0, &[&args[..], &["--late-max", "1h", "--line", "1G", "--listen", "3s"]].concat());
+        let report = site.report(0, &[&args[..], &["--late-max", "1h", "--line", "1G", "--listen", "3s"], more].concat());
         is_honest(&report, 3_600_000_000_000);
         let [sent, back] = [&report["ports"][0], &report["ports"][1]];
         assert_eq!((number(&sent["successful"]), number(&back["received"]), number(&back["rx_drops"])), (200, 200, 0), "{report}");
+        let account = &back["account"];
+        assert_eq!(
+            (number(&account["flood_due"]), number(&account["flood_missing"]), number(&account["foreign"])),
+            (200, 0, 0),
+            "{report}"
+        );
+        // Without stamps a copy could be of any frame of its size that was under way.
+        assert!(ambiguous || number(&account["ambiguous"]) == 0, "{report}");
+        assert!(number(&account["latency_ns"][0]) > 0, "{report}");
     }
 }
 

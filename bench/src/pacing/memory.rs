@@ -65,7 +65,8 @@ pub(super) fn send(course: &Course, port: Port, pool: PoolCache, clock: &TscCloc
         unique: Unique::new(&[], None, false),
         step: None,
         listen: port::Nanos::ZERO,
-        patience: None,
+        matching: None,
+        stamped: false,
     };
     let replayed = run::run(setup, &mut RealTime(clock.clone()), &mut |_| true);
     match replayed.ports.iter().map(|port| port.failed()).sum() {

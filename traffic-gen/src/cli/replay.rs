@@ -16,7 +16,7 @@ use super::stop::Stop;
 use super::{Common, Done, Failure, complain, print, print_json};
 use crate::output::{latency_table, print_table};
 use crate::replay::load::{self, Loaded};
-use crate::replay::matching::PORTS_MAX;
+use crate::replay::matching::{Matching, PORTS_MAX};
 use crate::replay::ports::{self, LineRate, Opened};
 use crate::replay::ratio::Ratio;
 use crate::replay::report;
@@ -149,6 +149,9 @@ pub struct Args {
     /// Listen so long for what comes back, after the last frame; a frame away for longer is lost if an equal one follows it
     #[arg(long, value_name = "TIME", value_parser = span, default_value = "100ms", help_heading = "Run")]
     listen: Nanos,
+    /// Know frames again whose VLAN tags the device has pushed, popped or changed; frames that differ in nothing else are then equal
+    #[arg(long, help_heading = "Run")]
+    ignore_tags: bool,
     /// Begin when the links of all ports are up; wait so long for them, with a unit
     #[arg(long, value_name = "TIME", value_parser = span, default_value = "10s", help_heading = "Run")]
     link_wait: Nanos,
@@ -366,13 +369,13 @@ pub fn replay(args: Args, common: &Common) -> Done {
     let unique = Unique::new(&frames, unique_ip, args.unique_mac);
     let bar = Progress::new(schedule.total(), "frames");
     let mut watch = args.watch(&stop, &bar);
+    let matching = Matching { patience: args.listen, tag_blind: args.ignore_tags, stamped: false };
     let (replayed, is_virtual) = match &device {
         Some(device) => {
             if schedule.total().is_none() && bounds.duration.is_none() {
                 return Err(Failure::input("--dut: expected --limit, --duration or a number of loops: a program is given all at once"));
             }
-            let plan =
-                through::Plan { frames: &frames, lines_bps: &lines_bps, speed, bounds: &bounds, unique: &unique, patience: args.listen };
+            let plan = through::Plan { frames: &frames, lines_bps: &lines_bps, speed, bounds: &bounds, unique: &unique, matching };
             let replayed = through::replay(device, &plan, &mempool, &mut watch);
             (replayed.map_err(|error| Failure::input(format!("--dut: {error}")))?, true)
         }
@@ -381,6 +384,7 @@ pub fn replay(args: Args, common: &Common) -> Done {
             let clock = TscClock::new();
             ports::wait_for_links(&mut opened, args.link_wait, &clock, &|| stop.asked()).map_err(Failure::input)?;
             let timeless = opened.iter().all(|port| port.timeless);
+            let silent = opened.iter().all(|port| port.silent);
             let is_virtual = match args.clock {
                 Some(Clock::Virtual) if !timeless => {
                     return Err(Failure::input("--clock virtual: real ports have their own time: use pcap: ports, --write or --dut"));
@@ -388,7 +392,6 @@ pub fn replay(args: Args, common: &Common) -> Done {
                 Some(clock) => clock == Clock::Virtual,
                 None => timeless,
             };
-            let patience = (!opened.iter().all(|port| port.silent)).then_some(args.listen);
             let setup = Setup {
                 unique,
                 frames: &frames,
@@ -398,7 +401,8 @@ pub fn replay(args: Args, common: &Common) -> Done {
                 pool: mempool.cache(),
                 step: args.step(),
                 listen: if is_virtual { Nanos::ZERO } else { args.listen },
-                patience,
+                matching: (!silent).then_some(matching),
+                stamped: false,
             };
             let replayed = match is_virtual {
                 true => run::run(setup, &mut VirtualTime::default(), &mut watch),

@@ -13,7 +13,10 @@ use port::{Hugepages, Mempool, Nanos};
 use super::progress::Progress;
 use super::stop::Stop;
 use super::{Common, Done, Failure};
+use crate::edit::layers::Layers;
 use crate::profile::Profile;
+use crate::replay::Frame;
+use crate::replay::matching::Matching;
 use crate::replay::ports::{self, LineRate};
 use crate::replay::run::{self, RealTime, Setup, VirtualTime};
 use crate::replay::schedule::{Bounds, Schedule};
@@ -51,6 +54,10 @@ pub struct Args {
     /// Listen so long for what comes back, after the last frame
     #[arg(long, value_name = "TIME", value_parser = super::replay::span, default_value = "100ms")]
     listen: Nanos,
+    /// Send the frames of the profile as they are. Without this, each carries its stream, its number and its time (the first 18 bytes of the UDP
+    /// payload, the last 18 of other frames), and none is taken for another when it comes back
+    #[arg(long)]
+    no_stamps: bool,
     /// Begin when the links of all ports are up; wait so long for them, with a unit
     #[arg(long, value_name = "TIME", value_parser = super::replay::span, default_value = "10s")]
     link_wait: Nanos,
@@ -82,11 +89,25 @@ impl Args {
     }
 }
 
+/// A checksum would have to change with every stamp; none is right as well (RFC 768).
+fn leave_udp_checksum_out(frame: &mut Frame) {
+    const UDP: u8 = 17;
+    let checksum = Layers::of(&frame.bytes).filter(|layers| layers.l4.is_some_and(|l4| l4.protocol == UDP));
+    if let Some(at) = checksum.and_then(|layers| layers.l4_checksum(&frame.bytes)) {
+        let mut bytes = frame.bytes.to_vec();
+        bytes[at..at + 2].fill(0);
+        frame.bytes = bytes.into();
+    }
+}
+
 /// Sends; fails if the plan was missed.
 pub fn send(args: &Args, common: &Common) -> Done {
     let (stop, started) = (Stop::on_signals()?, SystemTime::now());
     let profile = args.profile()?;
-    let frames = profile.frames().map_err(Failure::input)?;
+    let mut frames = profile.frames().map_err(Failure::input)?;
+    if !args.no_stamps {
+        frames.iter_mut().for_each(leave_udp_checksum_out);
+    }
     let count = if args.write.is_some() { profile.ports() } else { args.ports.len() };
     if profile.ports() > count {
         return Err(Failure::input(format!("the profile has {} ports: expected a --port for each, found {count}", profile.ports())));
@@ -116,6 +137,7 @@ pub fn send(args: &Args, common: &Common) -> Done {
     let clock = TscClock::new();
     ports::wait_for_links(&mut opened, args.link_wait, &clock, &|| stop.asked()).map_err(Failure::input)?;
     let is_virtual = opened.iter().all(|port| port.timeless);
+    let silent = opened.iter().all(|port| port.silent);
     if is_virtual && args.limit.is_none() && args.duration.is_none() {
         return Err(Failure::input("expected --limit or --duration: on the virtual clock for ever has no end"));
     }
@@ -129,7 +151,8 @@ pub fn send(args: &Args, common: &Common) -> Done {
         pool: mempool.cache(),
         step: None,
         listen: if is_virtual { Nanos::ZERO } else { args.listen },
-        patience: None,
+        matching: (!silent).then_some(Matching { patience: args.listen, tag_blind: true, stamped: !args.no_stamps }),
+        stamped: !args.no_stamps,
     };
     let mut watch = |progress: run::Progress| {
         bar.set(progress.sent);

@@ -103,7 +103,7 @@ impl LatencyMeter {
     /// Everything that follows from the counts.
     pub fn finish(&self) -> Latencies {
         let sent = self.sent.histogram();
-        Latencies { pdv: pdv(&sent), sent, intended: self.intended.histogram(), ipdv: self.ipdv.clone() }
+        Latencies { pdv: pdv(&sent), sent, intended: self.intended.histogram(), ipdv: self.ipdv.clone(), jitter: None }
     }
 }
 
@@ -118,6 +118,8 @@ pub struct Latencies {
     pub pdv: Histogram<u64>,
     /// Latency less that of the frame sent before (RFC 5481).
     pub ipdv: SignedBuckets,
+    /// Interarrival jitter at the end (RFC 3550), of the stream in which it is largest; `None` if whoever counted has not said.
+    pub jitter: Option<Nanos>,
 }
 
 impl Latencies {

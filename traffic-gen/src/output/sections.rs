@@ -89,7 +89,7 @@ pub fn latency_section<'a>(directions: impl IntoIterator<Item = (&'a str, &'a La
 
 /// How latency changes from frame to frame in each direction.
 pub fn variation_table<'a>(directions: impl IntoIterator<Item = (&'a str, &'a Latencies)>) -> Table {
-    let columns = ["pairs", "p0.1", "p50", "p99.9", "PDV p99.9", "known to"].map(Column::number);
+    let columns = ["pairs", "p0.1", "p50", "p99.9", "PDV p99.9", "jitter", "known to"].map(Column::number);
     let mut variation = Table::new("Variation in µs: latency less that of the frame before (IPDV)", vec![Column::text("direction")]);
     variation.columns.extend(columns);
     for (name, latencies) in directions {
@@ -101,6 +101,7 @@ pub fn variation_table<'a>(directions: impl IntoIterator<Item = (&'a str, &'a La
             ipdv(0.5),
             ipdv(0.999),
             Cell::micros(latencies.pdv_p999().map(|pdv| pdv.0)),
+            Cell::micros(latencies.jitter.map(|jitter| jitter.0)),
             Cell::Micros(latencies.resolution().0 as f64),
         ]);
     }

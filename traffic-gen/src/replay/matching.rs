@@ -10,7 +10,8 @@
 //! that the loss of one does not shift all that come after it.
 //!
 //! Words as in [`measure::stream`](crate::measure::stream), with *due* from [`Due`]. What was changed on the way (a VLAN tag, a bit)
-//! is foreign: [`suspects`](super::suspects) compares some of that with what was lost.
+//! is foreign: [`suspects`](super::suspects) compares some of that with what was lost. [`Matching`] says what is no change: VLAN tags, if they are the
+//! device's business, and of frames with a [stamp](crate::stamp) the time that is written into them when they leave.
 //!
 //! Limits: the last [`WINDOW`] frames are known, whatever the length of the run; a copy of an older one is foreign, and what an older
 //! one has not done by then is counted as it is. About 150 bytes each: 80 MB at most. At most [`PORTS_MAX`] ports. Two contents are taken
@@ -26,15 +27,56 @@ use port::Nanos;
 use super::Frame;
 use super::due::Due;
 use super::suspects::{FOREIGN_KEPT, Foreign, LOST_KEPT, Lost};
+use crate::edit::layers::TAG_TYPES;
 use crate::measure::{Latencies, LatencyMeter, Variation};
+use crate::stamp::Stamp;
 
 /// Frames that are known, counted back from the last one sent.
 pub const WINDOW: usize = 1 << 19;
 /// Ports there can be.
 pub const PORTS_MAX: usize = 128;
 
+/// EtherType of the chassis message (docs/message-format.md).
+const MESSAGE_TYPE: u16 = 0x88b5;
+
 /// The shortest frame on a wire, without FCS (IEEE 802.3, section 3.2.7).
 const FRAME_LEN_MIN: usize = 60;
+
+/// How frames are known again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Matching {
+    /// A frame not back after this time is taken for lost if there is another one that a copy can be of.
+    pub patience: Nanos,
+    /// VLAN tags do not count: the device may push, pop and change them. Frames that differ in nothing else are then equal.
+    pub tag_blind: bool,
+    /// Frames carry stamps. When they really left does not count, since it is written last; nor does the initial destination of chassis messages,
+    /// which the switch overwrites.
+    pub stamped: bool,
+}
+
+impl Matching {
+    /// The bytes that make a frame the same.
+    fn write_what_counts(&self, bytes: &[u8], out: &mut Vec<u8>) {
+        out.clear();
+        let mut tail = 12.min(bytes.len());
+        out.extend_from_slice(&bytes[..tail]);
+        if self.tag_blind {
+            let type_at = |at: usize| bytes.get(at..at + 2).map(|two| u16::from_be_bytes([two[0], two[1]]));
+            while type_at(tail).is_some_and(|ethertype| TAG_TYPES.contains(&ethertype)) {
+                tail = (tail + 4).min(bytes.len());
+            }
+        }
+        out.extend_from_slice(&bytes[tail..]);
+        if self.stamped {
+            if let Some(stamp) = Stamp::read(out, Nanos::ZERO) {
+                Stamp { sent: stamp.intended, ..stamp }.write(out);
+            }
+            if out.get(12..14) == Some(&MESSAGE_TYPE.to_be_bytes()) {
+                out[..6].fill(0);
+            }
+        }
+    }
+}
 
 /// A frame that was sent.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +118,8 @@ struct Chain {
 pub struct Matcher {
     hasher: RandomState,
     due: Vec<Due>,
-    patience: Nanos,
+    matching: Matching,
+    scratch: Vec<u8>,
     /// Number of the oldest entry.
     base: u64,
     entries: VecDeque<Entry>,
@@ -188,17 +231,17 @@ impl Account {
 }
 
 impl Matcher {
-    /// For a replay of these frames on so many ports. A frame not back after `patience` is taken for lost if there is another one that a
-    /// copy can be of.
+    /// For a replay of these frames on so many ports.
     ///
     /// # Panics
     /// With more than [`PORTS_MAX`] ports.
-    pub fn new(frames: &[Frame], ports: usize, patience: Nanos) -> Matcher {
+    pub fn new(frames: &[Frame], ports: usize, matching: Matching) -> Matcher {
         assert!(ports <= PORTS_MAX, "at most {PORTS_MAX} ports");
         Matcher {
             hasher: RandomState::new(),
             due: Due::of(frames),
-            patience,
+            matching,
+            scratch: Vec::new(),
             base: 1,
             entries: VecDeque::new(),
             chains: HashMap::new(),
@@ -211,7 +254,18 @@ impl Matcher {
     }
 
     /// What a frame is known by. Cards lengthen short frames: zeros up to the shortest frame on a wire make no other frame.
-    pub fn key(&self, bytes: &[u8]) -> u64 {
+    pub fn key(&mut self, bytes: &[u8]) -> u64 {
+        if !self.matching.tag_blind && !self.matching.stamped {
+            return self.hash(bytes);
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.matching.write_what_counts(bytes, &mut scratch);
+        let key = self.hash(&scratch);
+        self.scratch = scratch;
+        key
+    }
+
+    fn hash(&self, bytes: &[u8]) -> u64 {
         let mut padded = [0; FRAME_LEN_MIN];
         match padded.get_mut(..bytes.len()) {
             Some(place) => {
@@ -250,7 +304,12 @@ impl Matcher {
                 None => {
                     account.foreign += 1;
                     if self.result.foreign.len() < FOREIGN_KEPT {
-                        self.result.foreign.push(Foreign { port, at, bytes: bytes.into() });
+                        let mut bytes: Box<[u8]> = bytes.into();
+                        if self.matching.stamped {
+                            // What was lost is compared without stamp.
+                            Stamp::erase(&mut bytes);
+                        }
+                        self.result.foreign.push(Foreign { port, at, bytes });
                     }
                 }
                 Some(chain) if chain.matched >> port & 1 == 1 => account.duplicates += 1,
@@ -308,7 +367,7 @@ impl Matcher {
             return None;
         }
         let mut next = eligible(entry(found).next);
-        while next > 0 && at.since(entry(found).sent.at) > self.patience {
+        while next > 0 && at.since(entry(found).sent.at) > self.matching.patience {
             found = next;
             next = eligible(entry(found).next);
         }
@@ -364,14 +423,18 @@ impl Matcher {
             self.settle(&entry);
         }
         let flooded: u64 = self.ports.iter().map(|counts| counts.flooded_by_it).sum();
-        let account = |counts: Counts| {
-            let latency = counts.latency.finish();
+        // What each port sends to this one is a stream.
+        let (ports, variations) = (self.ports.len(), self.variations);
+        let jitter = |to: usize| variations.iter().skip(to).step_by(ports).map(Variation::jitter).max();
+        let account = |(to, counts): (usize, Counts)| {
+            let mut latency = counts.latency.finish();
+            latency.jitter = jitter(to).filter(|_| !latency.ipdv.is_empty());
             PortAccount {
                 flood_due: flooded - counts.flooded_by_it,
                 latency: (!latency.sent.is_empty()).then_some(latency),
                 ..counts.account
             }
         };
-        Account { ports: self.ports.into_iter().map(account).collect(), ..self.result }
+        Account { ports: self.ports.into_iter().enumerate().map(account).collect(), ..self.result }
     }
 }

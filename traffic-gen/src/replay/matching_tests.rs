@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use port::{Burst, Device, Hugepages, LinkState, Mempool, Nanos, PoolCache, Port, RxQueue, TxQueue};
 
-use super::matching::{Account, Matcher, Sent, WINDOW};
+use super::matching::{Account, Matcher, Matching, Sent, WINDOW};
 use super::run::{self, Setup, VirtualTime};
 use super::schedule::{Bounds, Schedule};
 use super::speed::Speed;
@@ -16,6 +16,7 @@ use super::*;
 
 const G1: u64 = 1_000_000_000;
 const PATIENCE: Nanos = Nanos(1_000_000);
+const MATCHING: Matching = Matching { patience: PATIENCE, tag_blind: false, stamped: false };
 
 /// A frame of station `src` (at the port of that number) to station `dst`, or to all.
 fn frame(number: u64, src: u8, dst: Option<u8>, content: u8) -> Frame {
@@ -27,7 +28,7 @@ fn frame(number: u64, src: u8, dst: Option<u8>, content: u8) -> Frame {
 
 /// What a matcher makes of these events: a frame leaves, or its bytes come out of a port, 1 µs later each.
 fn account(frames: &[Frame], ports: usize, events: &[Event]) -> Account {
-    let mut matcher = Matcher::new(frames, ports, PATIENCE);
+    let mut matcher = Matcher::new(frames, ports, MATCHING);
     let mut now = Nanos::ZERO;
     for event in events {
         now = now + Nanos(1_000);
@@ -139,7 +140,7 @@ fn padding_makes_no_other_frame() {
 #[test]
 fn the_window_moves() {
     let frames = [frame(1, 0, Some(1), 1), frame(2, 1, Some(0), 2)];
-    let mut matcher = Matcher::new(&frames, 2, PATIENCE);
+    let mut matcher = Matcher::new(&frames, 2, MATCHING);
     let key = matcher.key(&frames[0].bytes);
     let sent = |number: u64| Sent { key, frame: 0, round: 0, port: 0, planned: Nanos(number), at: Nanos(number) };
     let odd = Sent { key: 1, ..sent(0) };
@@ -218,6 +219,14 @@ impl Device for Plain {
 
 /// Replays through such a device on the virtual clock.
 fn replay(frames: &[Frame], count: u64, unique: bool, fate: Fate) -> (Replayed, Summary) {
+    run_through(frames, count, unique, MATCHING, fate)
+}
+
+fn replay_with(frames: &[Frame], count: u64, matching: Matching, fate: Fate) -> (Replayed, Summary) {
+    run_through(frames, count, false, matching, fate)
+}
+
+fn run_through(frames: &[Frame], count: u64, unique: bool, matching: Matching, fate: Fate) -> (Replayed, Summary) {
     let mempool = Mempool::new(512, Hugepages::Never).unwrap();
     let shared = Arc::new(Mutex::new(Shared { fate, out: Default::default() }));
     let end = |port| -> Box<End> { Box::new(End { port, shared: Arc::clone(&shared) }) };
@@ -232,7 +241,8 @@ fn replay(frames: &[Frame], count: u64, unique: bool, fate: Fate) -> (Replayed, 
         unique: Unique::new(frames, None, unique),
         step: None,
         listen: Nanos::from_millis(1),
-        patience: Some(PATIENCE),
+        matching: Some(matching),
+        stamped: matching.stamped,
     };
     let replayed = run::run(setup, &mut VirtualTime::default(), &mut |_| true);
     assert_eq!(mempool.in_use(), 0, "no buffer leaks");
@@ -322,6 +332,76 @@ fn what_a_device_does_to_frames_is_told() {
     crate::output::print_table(&table, &mut text, 100).unwrap();
     let text = String::from_utf8(text).unwrap();
     assert!(text.contains("out of port") && text.lines().any(|line| line.starts_with('b')), "{text}");
+}
+
+/// A device that tags: whether that makes another frame is for whoever replays to say.
+#[test]
+fn tags_may_be_the_devices_business() {
+    let fate: Fate = |port, bytes| {
+        let mut out = forwards(port, bytes);
+        for (_, _, bytes) in &mut out {
+            match (port, bytes[20]) {
+                (0, 2) => drop(bytes.splice(12..12, [0x88, 0xa8, 0, 5, 0x81, 0, 0, 6])),
+                (0, _) => drop(bytes.splice(12..12, [0x81, 0, 0xa0, 7])),
+                _ => {}
+            }
+        }
+        out
+    };
+    let (exact, _) = replay(&talk(), 1, false, fate);
+    let total = exact.account.unwrap().total();
+    assert_eq!((total.lost(), total.foreign, total.flood_missing()), (9, 11, 2));
+    let blind = Matching { tag_blind: true, ..MATCHING };
+    let (told, _) = replay_with(&talk(), 2, blind, fate);
+    let account = told.account.unwrap();
+    let total = account.total();
+    assert_eq!((total.due, total.lost(), total.foreign, total.flood_missing(), total.ambiguous), (36, 0, 0, 0, 0));
+    assert_eq!(account.ports[1].latency.as_ref().unwrap().jitter, Some(Nanos(0)), "all took as long");
+}
+
+/// Frames that are all alike are told from one another by their stamps, and what becomes of each is known.
+#[test]
+fn stamps_tell_equal_frames_apart() {
+    let station = |n| crate::plan::Station { mac: [2, 0, 0, 0, 0, n], ip: [198, 18, 0, n] };
+    let udp = |number: u64, from: u8, to: u8| {
+        let bytes: std::sync::Arc<[u8]> = crate::plan::udp_frame(station(from), station(to), 96).into();
+        let time = (number - 1) * 10_000;
+        Frame { port: from.into(), time, original_len: 96, bytes, number, file: 0, interface: from.into() }
+    };
+    // A station that only hears, at port 1, so that frames to it are due there.
+    let frames: Vec<Frame> = [udp(1, 1, 0)].into_iter().chain((2..42).map(|number| udp(number, 0, 1))).collect();
+    let fate: Fate = |port, bytes| {
+        let stamp = crate::stamp::Stamp::read(bytes, Nanos::ZERO).unwrap();
+        assert_eq!((stamp.stream, stamp.sent), (port as u16, stamp.intended), "on the virtual clock none is late");
+        let mut out = forwards(port, bytes);
+        match (port, stamp.sequence) {
+            (0, 3) => out.clear(),
+            (0, 5) => out.push(out[0].clone()),
+            (0, 7) => out[0].2[80] ^= 1,
+            (0, 9) => drop(out[0].2.splice(12..12, [0x81, 0, 0, 7])),
+            (0, 11..) => out[0].1 = 8_000,
+            _ => {}
+        }
+        out
+    };
+    let (replayed, summary) = replay_with(&frames, 1, Matching { tag_blind: true, stamped: true, ..MATCHING }, fate);
+    let account = replayed.account.unwrap();
+    let one = &account.ports[1];
+    assert_eq!((one.due, one.lost(), one.duplicates, one.foreign, one.reordered), (40, 2, 1, 1, 0));
+    assert_eq!(account.total().ambiguous, 0);
+    let lost: Vec<usize> = account.lost.iter().map(|lost| lost.frame).collect();
+    assert_eq!(lost, [4, 8], "frames 3 and 7 of stream 0 are the fifth and the ninth of all");
+    let changes: Vec<Change> = replayed.suspects.iter().map(|suspect| suspect.change).collect();
+    assert_eq!(changes, [Change::Corrupted { octets: 1, offset: 80, sent: 0, got: 1 }]);
+    let latency = one.latency.as_ref().unwrap();
+    // Also what comes out of a port that has nothing more to send is seen when it comes.
+    let took: Vec<u64> = latency.sent.iter_recorded().map(|recorded| recorded.count_at_value()).collect();
+    assert_eq!((took, latency.sent.max()), (vec![9, 29], latency.sent.highest_equivalent(8_000)));
+    // One step of 3 µs, and 28 frames without after it: RFC 3550, section 6.4.1.
+    let jitter = 3_000.0 / 16.0 * (15.0_f64 / 16.0).powi(28);
+    let [pdv, found] = summary.ports[1].account.as_ref().unwrap().variation_ns.unwrap();
+    assert!((found as f64 - jitter).abs() <= 1.5, "{found}, not {jitter}");
+    assert!(pdv.abs_diff(3_000) <= 8, "{pdv}");
 }
 
 /// A device that turns two frames around.

@@ -15,6 +15,7 @@
 pub mod addresses;
 pub mod due;
 pub mod load;
+mod make;
 pub mod matching;
 pub mod ports;
 pub mod ratio;
@@ -53,7 +54,7 @@ pub struct Frame {
     pub number: u64,
     /// The capture: an index.
     pub file: usize,
-    /// The interface of that capture: an index.
+    /// The interface of that capture: an index. Of a synthetic frame, its stream.
     pub interface: u32,
 }
 

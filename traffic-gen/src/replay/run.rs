@@ -14,13 +14,15 @@ use port::wrap::link::Wire;
 use port::{BURST_MAX, Burst, DeviceStatistics, Nanos, Packet, PoolCache, Port, Refusal};
 
 use super::Frame;
-use super::matching::{Matcher, Sent};
+use super::make::Maker;
+use super::matching::{Matcher, Matching, Sent};
 use super::schedule::{Departure, Lane, Schedule};
 use super::summary::{PortSummary, Replayed};
-use super::suspects::suspects;
+use super::suspects::{Lost, suspects};
 use super::timeline::Timeline;
 use super::unique::Unique;
 use crate::measure::pacing::PacingMeter;
+use crate::stamp::Stamp;
 
 /// Time of the line that may wait in a port's queue while frames are late.
 pub const AHEAD: Nanos = Nanos(10_000);
@@ -29,6 +31,10 @@ pub const GIVE_UP: Nanos = Nanos::from_secs(1);
 
 /// Devices are looked after so often in real time: links come and go.
 const MAINTAIN_EVERY: Nanos = Nanos::from_millis(100);
+
+/// In real time the core is not left to others so long after a frame was sent or received: what is on its way is seen when it comes. The
+/// latency of a device that holds frames for longer is known to [`RealTime`]'s sleep, a 40th of it.
+const AWAKE: Nanos = Nanos::from_millis(10);
 
 /// With less than this to wait, nothing else is begun: receiving a burst takes about as long.
 pub const SPIN: Nanos = Nanos(400);
@@ -101,9 +107,10 @@ pub struct Setup<'a> {
     pub step: Option<u64>,
     /// Time to listen after the last frame has been sent.
     pub listen: Nanos,
-    /// Find out what became of each frame; one that is not back after this time is taken for lost if an equal one follows. `None`: frames
-    /// that come are counted and not looked at.
-    pub patience: Option<Nanos>,
+    /// Find out what became of each frame, and how. `None`: frames that come are counted and not looked at.
+    pub matching: Option<Matching>,
+    /// Write a [stamp](crate::stamp) into every frame that has room for one, so that no two are alike.
+    pub stamped: bool,
 }
 
 /// What whoever watches is told.
@@ -143,18 +150,13 @@ struct Active {
 
 /// Replays; `watch` is called now and then, and ends the run by returning `false`.
 pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progress) -> bool) -> Replayed {
-    let Setup { frames, schedule, ports, learning, mut pool, unique, step, listen, patience } = setup;
+    let Setup { frames, schedule, ports, learning, mut pool, unique, step, listen, matching, stamped } = setup;
     let planned = schedule.total();
     let lanes = schedule.into_lanes().into_iter().zip(ports);
     let mut ports: Vec<Active> = lanes.map(|(lane, (name, port, line_bps))| Active::new(lane, name, port, line_bps)).collect();
-    let mut matcher = patience.map(|patience| Matcher::new(frames, ports.len(), patience));
+    let mut matcher = matching.map(|matching| Matcher::new(frames, ports.len(), matching));
+    let mut maker = Maker::new(frames, unique, stamped, matcher.as_mut());
     let mut timeline = Timeline::default();
-    let mut bytes = Vec::new();
-    let content = |matcher: Option<&Matcher>, port: usize, departure: &Departure, bytes: &mut Vec<u8>| {
-        write(frames, &unique, departure.frame, departure.round, bytes);
-        let key = matcher.map_or(0, |matcher| matcher.key(bytes));
-        Sent { key, frame: departure.frame, round: departure.round, port, planned: departure.begin, at: departure.begin }
-    };
     let (mut sent, mut sent_bytes, mut stepped, mut turns) = (0, 0, 0, 0u64);
     let mut stopped = false;
     let mut quiet_from = None;
@@ -164,19 +166,22 @@ pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progres
     // What it took to get here, clocks and memory, is no lateness.
     let start = time.now();
     ports.iter_mut().for_each(|active| active.start = start);
-    let mut maintain_at = MAINTAIN_EVERY;
+    let (mut maintain_at, mut awake_until) = (MAINTAIN_EVERY, Nanos::ZERO);
     loop {
         let now = time.now().since(start);
         if now >= maintain_at && !time.is_virtual() {
             maintain_at = now + MAINTAIN_EVERY;
             ports.iter_mut().for_each(|active| active.port.device.maintain(start + now));
         }
-        let mut sent_now = false;
+        let (mut sent_now, mut received_now) = (false, false);
         for (index, active) in ports.iter_mut().enumerate() {
             let room = step.map_or(u64::MAX, |step| step - stepped);
-            active.make_due(now, room, &mut pool, &mut bytes, |departure, bytes| content(matcher.as_ref(), index, departure, bytes));
+            active.make_due(now, room, &mut pool, |departure, pool| maker.make(index, departure, start, matcher.as_mut(), pool));
             // Making frames takes time; the first turn of a port would be charged with it.
             let handed_over = if time.is_virtual() || active.waiting.is_empty() { now } else { time.now().since(start) };
+            if stamped {
+                active.stamp(handed_over, &mut pool);
+            }
             let (count, len) = active.send(handed_over, step.is_none(), &mut pool, matcher.as_mut());
             if count > 0 {
                 timeline.sent(handed_over, count, len);
@@ -187,6 +192,7 @@ pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progres
             sent_now |= count > 0;
             let mut received = active.take(now, &mut pool);
             if !received.is_empty() {
+                received_now = true;
                 let at = time.now().since(start);
                 timeline.received(at, received.len() as u64);
                 active.look_at(index, at, &mut received, &mut pool, matcher.as_mut(), &mut timeline);
@@ -203,14 +209,20 @@ pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progres
         }
         if !time.is_virtual() {
             for (index, active) in ports.iter_mut().enumerate() {
-                active.make_ahead(&mut pool, &mut bytes, |departure, bytes| content(matcher.as_ref(), index, departure, bytes));
+                active.make_ahead(&mut pool, |departure, pool| maker.make(index, departure, start, matcher.as_mut(), pool));
                 // What a port has sent comes back through it, also when nothing new is due.
                 if sent_now || turns.is_multiple_of(64) {
                     active.port.tx[0].flush(start + now, &mut pool);
                 }
             }
         }
+        if sent_now || received_now {
+            awake_until = now + AWAKE;
+        }
+        // In real time: while something may be on its way back, its arrival is not to be slept through.
+        let awake = !time.is_virtual() && matcher.is_some() && now < awake_until;
         match next_time(&mut ports, now) {
+            Some(next) if awake && next.since(now) > SPIN => {}
             Some(next) => time.wait(start + next),
             None => {
                 // All is sent. What is on its way back is waited for.
@@ -221,8 +233,10 @@ pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progres
                 if now >= end {
                     break;
                 }
-                let event = ports.iter().filter_map(|active| active.rx_event(now)).min();
-                time.wait(start + event.unwrap_or(end).min(end));
+                if !awake {
+                    let event = ports.iter().filter_map(|active| active.rx_event(now)).min();
+                    time.wait(start + event.unwrap_or(end).min(end));
+                }
             }
         }
     }
@@ -232,25 +246,11 @@ pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progres
     watch(Progress { now, sent, bytes: sent_bytes, step: false });
     let account = matcher.map(Matcher::finish);
     let found = account.as_ref().map(|account| {
-        suspects(&account.foreign, &account.lost, &mut |lost| {
-            let mut bytes = Vec::new();
-            write(frames, &unique, lost.frame, lost.round, &mut bytes);
-            (frames[lost.frame].number, bytes)
-        })
+        let bytes_of = &mut |lost: &Lost| (frames[lost.frame].number, maker.bytes_of(lost.frame, lost.round).to_vec());
+        suspects(&account.foreign, &account.lost, bytes_of)
     });
     let suspects = found.unwrap_or_default();
     Replayed { planned, ports, interrupted: stopped, stepped: step.is_some(), account, suspects, timeline }
-}
-
-/// The bytes of a frame as loop `round` has it.
-fn write(frames: &[Frame], unique: &Unique, index: usize, round: u64, bytes: &mut Vec<u8>) {
-    let frame = &frames[index];
-    bytes.clear();
-    bytes.extend_from_slice(&frame.bytes);
-    bytes.resize(frame.wire_len(), 0);
-    if round > 0 && unique.changes() {
-        unique.apply(index, round, bytes);
-    }
 }
 
 /// Sends a learning frame and gives it time to be flooded.
@@ -269,20 +269,18 @@ fn teach(port: &mut Port, frame: &[u8], pool: &mut PoolCache, time: &mut impl Ti
 /// When the loop has something to do again; `None`: nothing is left to send.
 fn next_time(ports: &mut [Active], now: Nanos) -> Option<Nanos> {
     let mut next: Option<Nanos> = None;
-    for active in ports {
+    for active in ports.iter_mut() {
         let due = match (active.waiting.is_empty(), active.lane.peek()) {
             // It is asked again soon.
             (false, _) => Some(now + Nanos(1_000)),
             (true, Some(departure)) => Some(departure.begin),
             (true, None) => None,
         };
-        let event = active.rx_event(now);
-        // Only what is to be sent keeps the run alive; meanwhile, what arrives is taken when it arrives.
-        if let Some(due) = due {
-            next = next.into_iter().chain([event.unwrap_or(due).min(due)]).min();
-        }
+        next = next.into_iter().chain(due).min();
     }
-    next
+    // Only what is to be sent keeps the run alive; meanwhile, what arrives is taken when it arrives.
+    let due = next?;
+    ports.iter().filter_map(|active| active.rx_event(now)).chain([due]).min()
 }
 
 impl Active {
@@ -315,19 +313,14 @@ impl Active {
         now: Nanos,
         room: u64,
         pool: &mut PoolCache,
-        bytes: &mut Vec<u8>,
-        mut content: impl FnMut(&Departure, &mut Vec<u8>) -> Sent,
+        mut make: impl FnMut(&Departure, &mut PoolCache) -> Option<(Packet, Sent)>,
     ) {
         let mut made = 0;
         while self.waiting.len() < BURST_MAX && made < room && self.wire.is_free(now + AHEAD) {
             let Some(departure) = self.lane.peek().filter(|departure| departure.begin <= now) else { break };
             self.lane.next();
             self.result.planned(&departure);
-            let ready = self.made.take().or_else(|| {
-                let sent = content(&departure, bytes);
-                pool.alloc_copy(bytes).map(|packet| (packet, sent))
-            });
-            match ready {
+            match self.made.take().or_else(|| make(&departure, pool)) {
                 Some((packet, sent)) => {
                     self.wire.send(now, packet.len());
                     self.waiting.push(packet);
@@ -340,13 +333,24 @@ impl Active {
     }
 
     /// Makes the next frame of the lane, whose time has not come; without a buffer it is tried again when it has.
-    fn make_ahead(&mut self, pool: &mut PoolCache, bytes: &mut Vec<u8>, content: impl FnOnce(&Departure, &mut Vec<u8>) -> Sent) {
+    fn make_ahead(&mut self, pool: &mut PoolCache, make: impl FnOnce(&Departure, &mut PoolCache) -> Option<(Packet, Sent)>) {
         if self.made.is_none()
             && self.waiting.is_empty()
             && let Some(departure) = self.lane.peek()
         {
-            let sent = content(&departure, bytes);
-            self.made = pool.alloc_copy(bytes).map(|packet| (packet, sent));
+            self.made = make(&departure, pool);
+        }
+    }
+
+    /// Says in what waits when it really leaves.
+    fn stamp(&mut self, now: Nanos, pool: &mut PoolCache) {
+        let now = self.start + now;
+        for packet in &mut self.waiting {
+            if let Some(bytes) = pool.bytes_mut(packet)
+                && let Some(stamp) = Stamp::read(bytes, now)
+            {
+                Stamp { sent: now, ..stamp }.write(bytes);
+            }
         }
     }
 

@@ -270,6 +270,8 @@ pub struct AccountLine {
     pub ambiguous: u64,
     /// Latency in ns: smallest, median, 99th and 99.9th percentile, largest; `None`: nothing came.
     pub latency_ns: Option<[u64; 5]>,
+    /// PDV p99.9 (RFC 5481) and interarrival jitter at the end (RFC 3550), ns; `None`: fewer than two frames came.
+    pub variation_ns: Option<[u64; 2]>,
 }
 
 impl AccountLine {
@@ -296,6 +298,7 @@ impl AccountLine {
             corrupted,
             ambiguous,
             latency_ns,
+            variation_ns: account.latency.as_ref().and_then(|latency| Some([latency.pdv_p999()?.0, latency.jitter?.0])),
         }
     }
 }

@@ -44,7 +44,8 @@ fn a_frame_made_ahead_waits_for_its_time() {
         unique: Unique::new(&frames, None, false),
         step: None,
         listen: Nanos::ZERO,
-        patience: None,
+        matching: None,
+        stamped: false,
     };
     let replayed = run::run(setup, &mut run::RealTime::default(), &mut |progress| progress.sent < 2);
     assert_eq!((replayed.ports[0].sent, replayed.ports[0].due, replayed.interrupted), (2, 2, true));
@@ -77,7 +78,8 @@ fn replay(frames: &[Frame], line: u64, speed: Speed, bounds: &Bounds) -> Replaye
         unique: Unique::new(frames, None, false),
         step: None,
         listen: Nanos::ZERO,
-        patience: None,
+        matching: None,
+        stamped: false,
     };
     let replayed = run::run(setup, &mut VirtualTime::default(), &mut |_| true);
     assert_eq!(mempool.in_use(), 0, "no buffer leaks");

@@ -14,6 +14,7 @@ use port::wrap::link::Wire;
 use port::{Burst, Device, LinkState, Mempool, Nanos, PoolCache, Port, RxQueue, TxQueue};
 
 use super::Frame;
+use super::matching::Matching;
 use super::run::{self, Setup, VirtualTime};
 use super::schedule::{Bounds, Schedule};
 use super::speed::Speed;
@@ -81,8 +82,8 @@ pub struct Plan<'a> {
     pub bounds: &'a Bounds,
     /// What changes from loop to loop.
     pub unique: &'a Unique,
-    /// A frame away for longer is lost if an equal one follows it.
-    pub patience: Nanos,
+    /// How frames are known again.
+    pub matching: Matching,
 }
 
 /// Replays through a program; `watch` as in [`run`](run::run).
@@ -110,7 +111,8 @@ pub fn replay(
             unique: plan.unique.clone(),
             step: None,
             listen,
-            patience: None,
+            matching: None,
+            stamped: plan.matching.stamped,
         })
     };
     let (ports, recorded) = recording(program.ports());
@@ -122,7 +124,7 @@ pub fn replay(
     if limit == Some(0) {
         return Ok(first);
     }
-    let setup = Setup { patience: Some(plan.patience), ..setup(ports, limit, last)? };
+    let setup = Setup { matching: Some(plan.matching), ..setup(ports, limit, last)? };
     let second = run::run(setup, &mut VirtualTime::default(), &mut |_| true);
     Ok(Replayed { interrupted: first.interrupted, planned: first.planned, ..second })
 }

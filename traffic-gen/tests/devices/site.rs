@@ -3,10 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-use port::capture::CaptureFile;
+use port::capture::{CaptureFile, CaptureWriter, FrameNotes};
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// Whatever is waited for comes within this time, or never.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A namespace, and a folder for files.
 pub struct Site {
@@ -119,6 +123,15 @@ impl Drop for Background {
     }
 }
 
+/// Waits until something is so.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
 /// A case of `pcaps/`.
 pub fn pcap(file: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../pcaps").join(file).canonicalize().unwrap().display().to_string()
@@ -130,6 +143,16 @@ pub fn frames(path: &Path) -> Vec<Vec<u8>> {
         Ok(capture) => capture.frames().map_while(Result::ok).map(|frame| frame.bytes.to_vec()).collect(),
         Err(_) => Vec::new(),
     }
+}
+
+/// Writes a capture of frames that are so many ns apart.
+pub fn write(path: &Path, frames: &[Vec<u8>], apart_ns: u64) {
+    let mut writer = CaptureWriter::new(std::fs::File::create(path).unwrap()).unwrap();
+    let interface = writer.add_interface("in", None).unwrap();
+    for (index, frame) in (0..).zip(frames) {
+        writer.write_frame(interface, index * apart_ns, frame, frame.len() as u32, &FrameNotes::default()).unwrap();
+    }
+    writer.finish().unwrap();
 }
 
 /// A number in a report.
