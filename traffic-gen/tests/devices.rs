@@ -237,4 +237,9 @@ fn a_trial_that_was_not_offered_is_invalid_and_nothing_is_lost() {
     assert!(number(&trial["sent"]) < 234 && number(&trial["lost"]) == 0, "{trial}");
     let reasons = trial["invalid"].to_string();
     assert!(reasons.contains("of 117 frames: the tester did not keep up") && reasons.contains("ns late"), "{reasons}");
+    // A search that goes down for that alone has found the tester's limit.
+    let report = site.report(1, &[&["rfc2544", "throughput", "--trial", "0.05", "--resolution", "25"], &ports[..]].concat());
+    let result = &report["results"][0];
+    assert_eq!((result["load"].as_f64(), result["testers_limit"].as_bool()), (Some(0.0), Some(true)), "{report}");
+    assert!(report["notes"].to_string().contains("512 bytes: this is the tester's limit"), "{report}");
 }

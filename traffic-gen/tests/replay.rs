@@ -168,6 +168,15 @@ fn through_the_switch_without_ports() {
         assert_eq!(sum(&value, name), 0, "{name}: {value}");
     }
     assert_eq!(told(&[&dut]).0, first, "the same every time");
+    // A switch that takes tags off and puts them on: to whom tags are part of a frame, all of these are lost.
+    let vlan = pcaps().join("vlan");
+    let through = |more: &[&str]| -> serde_json::Value {
+        let dut = format!("switch:{}", text(&vlan));
+        let (stdout, _) = expect(0, &[&["replay", text(&vlan), "--json", "--dut", &dut], more].concat());
+        serde_json::from_str(&stdout).unwrap()
+    };
+    let (exact, blind) = (through(&[]), through(&["--ignore-tags"]));
+    assert_eq!((sum(&exact, "due"), sum(&exact, "lost"), sum(&blind, "due"), sum(&blind, "lost")), (71, 34, 71, 0), "{blind}");
     // A hub that sends everything back where it came from: of frames to known stations, all are lost, and all are reflected.
     let names: Vec<String> =
         value["ports"].as_array().unwrap().iter().map(|port| format!("{}=1G", port["port"].as_str().unwrap())).collect();

@@ -157,6 +157,41 @@ fn a_billion_frames_without_drift() {
     }
 }
 
+/// Pktgen #372: a rate of bits is that of the frames as long as they are, in whatever order they come.
+#[test]
+fn rates_count_every_frame_as_long_as_it_is() {
+    let second = Bounds { loops: None, duration: Some(Nanos::from_secs(1)), ..Bounds::default() };
+    let mixed = frames(&[(0, 60), (1, 1514), (2, 60), (3, 60), (4, 566)]);
+    let speed = Speed::Mbps("100".parse().unwrap());
+    let replayed = replay(&mixed, G1, speed, &second);
+    let bits = replayed.ports[0].sent_bytes * 8;
+    // A second ends somewhere in a frame, the longest at most.
+    assert!(bits.abs_diff(100_000_000) <= 1514 * 8, "{bits}");
+    for departure in schedule(&mixed, G10, speed, &loops(50)) {
+        // 2,260 bytes a loop, and those before this frame, of 10 ns a bit.
+        let before: u64 = (0..departure.position % 5).map(|place| mixed[place as usize].bytes.len() as u64).sum();
+        assert_eq!(departure.planned.0, (departure.position / 5 * 2_260 + before) * 80);
+    }
+}
+
+/// tcpreplay #235, #679: the rate after days is that of the first second. 14,880,952 frames a second for 100 days are 2^46.9 frames.
+#[test]
+fn rates_hold_for_days() {
+    let capture = frames(&[(0, 60)]);
+    let days: u64 = 100 * 86_400;
+    let ratio = |text: &str| text.parse::<Ratio>().unwrap();
+    for (speed, rate) in [
+        (Speed::Pps { rate: ratio("14880952"), burst: 1 }, 14_880_952),
+        (Speed::Pps { rate: ratio("0.25"), burst: 1 }, 0),
+        (Speed::Mbps(ratio("480")), 1_000_000),
+    ] {
+        let mut lane = Schedule::new(&capture, &[G10], speed, &Bounds { loops: None, ..Bounds::default() }).unwrap().lane(0);
+        let frame = if rate == 0 { days / 4 } else { rate * days };
+        lane.skip_to_loop(frame);
+        assert_eq!(lane.next().unwrap().planned, Nanos::from_secs(days), "{speed}");
+    }
+}
+
 /// tcpreplay #674, #85, #472: tiny multipliers are not 0, small ones not 1, and loops go on at the same rate.
 #[test]
 fn multipliers() {
