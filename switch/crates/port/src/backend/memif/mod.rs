@@ -8,7 +8,7 @@
 //! `message` is what they say as bytes, `session` the order in which they say it, `socket` how it is carried; `region` and `ring` are the shared
 //! memory, `guard` what happens when it is taken away; `queue` is what workers call; `server` and `client` are the threads that look after it all:
 //! one for each socket that is listened on, one for each client. `bell` has one more for each connection: it wakes a peer that sleeps. Workers never
-//! wait for any of them.
+//! wait for any of them. `trial` is all this without socket and threads, for fuzzing.
 //!
 //! The peer is not trusted: whatever it says or writes, the port at most loses its connection, with the reason in
 //! [`Device::describe`](crate::Device::describe) and [`Device::errors`](crate::Device::errors), and the client tries again. What a peer can still do
@@ -29,6 +29,7 @@ mod ring;
 mod server;
 mod session;
 mod socket;
+pub mod trial;
 
 use std::collections::BTreeMap;
 use std::io;
