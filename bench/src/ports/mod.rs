@@ -4,7 +4,7 @@
 //! receiver are one thread with the outer ends, on another core. Devices take turns in every round, and the order turns too, so that
 //! a bad phase of the machine hits all of them; ratios are taken within a round.
 //!
-//! - [`device`]: what is compared, and the processes of it; [`site`]: the ground;
+//! - [`device`]: what is compared, and the processes of it, [`dpdk`]: those on DPDK's ports; [`site`]: the ground;
 //! - [`traffic`]: what is offered and checked; [`cpu`]: what it costs; [`report`]: tables, plots, JSON.
 //!
 //! Limits: generator and receiver share a core, so that two cores are enough; with fewer, everything shares one, and the report says so.
@@ -13,6 +13,7 @@
 
 pub mod cpu;
 pub mod device;
+pub mod dpdk;
 pub mod report;
 pub mod site;
 pub mod traffic;
@@ -98,6 +99,8 @@ pub enum Who {
     BridgeSteered,
     /// One of ours as memif server.
     Memif(Job),
+    /// One of ours as memif server through DPDK's driver.
+    Dpdk(Job),
     /// `dpdk-testpmd`, which sends out of the other port what it receives, as memif server.
     Testpmd,
 }
@@ -118,7 +121,8 @@ impl Who {
         Who::VethAlone,
     ];
     /// Everybody on memif, the reference first.
-    pub const MEMIF: [Who; 4] = [Who::Testpmd, Who::Memif(Job::Switch), Who::Memif(Job::Bare), Who::Memif(Job::Sink)];
+    pub const MEMIF: [Who; 6] =
+        [Who::Testpmd, Who::Memif(Job::Switch), Who::Memif(Job::Bare), Who::Memif(Job::Sink), Who::Dpdk(Job::Switch), Who::Dpdk(Job::Bare)];
 
     /// For tables.
     pub const fn name(self) -> &'static str {
@@ -137,6 +141,8 @@ impl Who {
             Who::Memif(Job::Switch) => "switch, memif",
             Who::Memif(Job::Bare) => "bare loop, memif",
             Who::Memif(Job::Sink) => "sink, memif",
+            Who::Dpdk(Job::Switch) => "switch, dpdk",
+            Who::Dpdk(_) => "bare loop, dpdk",
             Who::Testpmd => "testpmd io, memif",
         }
     }
@@ -149,6 +155,7 @@ impl Who {
             Who::AfPacket(Job::Switch) => Some(Who::AfPacket(Job::Bare)),
             Who::Tap(Job::Switch) => Some(Who::Tap(Job::Bare)),
             Who::Memif(Job::Switch) => Some(Who::Memif(Job::Bare)),
+            Who::Dpdk(Job::Switch) => Some(Who::Dpdk(Job::Bare)),
             _ => None,
         }
     }
@@ -272,6 +279,10 @@ pub fn measure(args: &Args, clock: &TscClock, stop: &AtomicBool) -> Result<Measu
         let mut devices = wanted(&Who::MEMIF);
         if let Some(why) = missing("dpdk-testpmd", "dpdk") {
             devices.retain(|who| *who != Who::Testpmd);
+            measured.left_out.push(why);
+        }
+        if let Some(why) = dpdk::missing() {
+            devices.retain(|who| !matches!(who, Who::Dpdk(_)));
             measured.left_out.push(why);
         }
         measured.grounds.push(bench.ground("memif", Who::Testpmd, devices, &|who, work| on_memif(&bench, &folder, who, work)));
@@ -403,7 +414,7 @@ fn on_veths(bench: &Bench<'_>, veths: &Veths, who: Who, work: Work) -> Result<Do
             let _bridge = veths.bridge(bench.core().filter(|_| steered))?;
             with(ends, None, if steered { "br0, rps_cpus of its ports set to the device's core" } else { "br0, on the core that sends" })
         }
-        Who::Memif(_) | Who::Testpmd => Err("memif ports are not on veth pairs".to_owned()),
+        Who::Memif(_) | Who::Dpdk(_) | Who::Testpmd => Err("memif ports are not on veth pairs".to_owned()),
     }
 }
 
@@ -417,8 +428,9 @@ fn on_memif(bench: &Bench<'_>, folder: &Folder, who: Who, work: Work) -> Result<
             .map_err(|_| "the generator panicked".to_owned())?
     };
     match who {
-        Who::Memif(job) => {
-            let device = bench.start(job, &specs("server"), work, None)?;
+        Who::Memif(job) | Who::Dpdk(job) => {
+            let ports = if matches!(who, Who::Dpdk(_)) { dpdk::ports(&socket) } else { specs("server") };
+            let device = bench.start(job, &ports, work, None)?;
             let done = run(&device)?;
             check(device, done)
         }
