@@ -1,6 +1,8 @@
 //! The figures of the patent application *System and Method for Communicating Between Servers Using a Multi-Server
 //! Platform*, one after the other. Numbers in brackets are its paragraphs.
 
+#[path = "patent/backplanes.rs"]
+mod backplanes;
 mod blades;
 #[path = "patent/bus.rs"]
 mod bus;

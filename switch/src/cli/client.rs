@@ -41,7 +41,11 @@ fn ask(socket: &Path, method: Method, path: &str, body: String) -> Result<String
     }
 }
 
-async fn exchange(socket: &Path, method: Method, path: &str, body: String) -> Result<String, Failure> {
+/// The body of the answer to any request, however long it takes.
+///
+/// # Errors
+/// As [`get`].
+pub async fn exchange(socket: &Path, method: Method, path: &str, body: String) -> Result<String, Failure> {
     let broken = |error: hyper::Error| Failure::other(format!("{}: the answer broke off: {error}", socket.display()));
     let stream = UnixStream::connect(socket).await.map_err(|error| {
         Failure::other(format!(

@@ -8,7 +8,7 @@ use bladeswitch::lab::{self, BLADES_MAX, Chassis, LabError, Name, Place, Remains
 use control::show;
 use serde::Serialize;
 
-use super::{Done, Failure, client, print, print_json};
+use super::{Done, Failure, client, print, print_json, takeover};
 
 /// How long the switch may take to answer, with all links up.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -34,6 +34,8 @@ enum Command {
     Shell(ShellArgs),
     /// Say what there is of it
     Status(StatusArgs),
+    /// Measure how long a standby switch takes to take over from one that is killed (root)
+    Takeover(takeover::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -108,6 +110,7 @@ pub fn lab(args: Args) -> Done {
         Command::Down(args) => down(&args.name),
         Command::Shell(args) => shell(args),
         Command::Status(args) => status(&args),
+        Command::Takeover(args) => takeover::takeover(&args),
     }
 }
 

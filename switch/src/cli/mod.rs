@@ -18,8 +18,10 @@ pub mod replay;
 pub mod run;
 pub mod show;
 pub mod slots;
+pub mod standby;
 pub mod steering;
 pub mod table;
+pub mod takeover;
 
 use std::fmt::Display;
 use std::io::{self, Write};

@@ -14,7 +14,7 @@ use port::clock::TscClock;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::check::summary;
-use super::{Done, Failure, complain, load, print};
+use super::{Done, Failure, complain, load, print, standby};
 
 /// How often the devices are asked for news.
 const DEVICES_PERIOD: Duration = Duration::from_secs(1);
@@ -51,8 +51,16 @@ pub fn run(args: &Args) -> Done {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::other)?;
     // From here on a signal is a wish to end well, also while the switch is being put together.
     let mut signals = runtime.block_on(async { Signals::new() }).map_err(|error| Failure::other(format!("signals: {error}")))?;
-    let listening = config.switch.api.as_deref().map(api::listen).transpose().map_err(Failure::input)?;
+    // What takes long and disturbs nobody is done before standing by.
     let mempool = assembly::mempool(&config).map_err(|error| Failure::other(format!("packet pool: {error}")))?;
+    let active = match (&config.standby, &config.switch.api) {
+        (Some(standby), Some(socket)) => match runtime.block_on(standby::wait(standby, socket, &mut signals))? {
+            Some(active) => Some(active),
+            None => return Ok(ExitCode::SUCCESS),
+        },
+        _ => None,
+    };
+    let listening = config.switch.api.as_deref().map(api::listen).transpose().map_err(Failure::input)?;
     let (ports, far_ends) = assembly::open_ports(&config, &mempool, args.force_default_route).map_err(Failure::input)?;
 
     // Above all that any earlier start has used: the time of day.
@@ -63,6 +71,11 @@ pub fn run(args: &Args) -> Done {
     let mut switch = assembly::build(&config, ports, &mempool, seed());
     switch.control.begin_agents(seed() as u32, sealer);
     switch.control.begin_joined(seed() as u32);
+    if let Some(copy) = active.as_ref().and_then(|active| active.copy.as_ref()) {
+        let learned = control::plane::standby::learned(&config, &copy.fdb);
+        switch.workers.iter_mut().for_each(|worker| worker.remember(&learned));
+        switch.control.remember_neighbors(&copy.neighbors);
+    }
     let shown = show::ports(&switch.control);
     let started = switch.start(&config.switch.cores, config.switch.idle, TscClock::new());
     let mut running = started.map_err(|error| Failure::other(format!("threads: {error}")))?;
@@ -109,7 +122,7 @@ fn warn(config: &Config) {
 }
 
 /// What may end a run.
-struct Signals {
+pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
@@ -117,6 +130,14 @@ struct Signals {
 impl Signals {
     fn new() -> io::Result<Signals> {
         Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for any of them.
+    pub async fn any(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 

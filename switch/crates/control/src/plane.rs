@@ -37,6 +37,7 @@ use crate::tables;
 mod blades;
 mod joined;
 mod slots;
+pub mod standby;
 mod steering;
 
 /// After a change of identities: how long to wait for further ones before they are advertised.

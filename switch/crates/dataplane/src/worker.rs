@@ -21,7 +21,7 @@ use sync::snapshot::Reader;
 use crate::bus::{Bus, BusSpec, PublishedBus, Sender};
 use crate::counters::{PortCounters, PublishedCounters, WorkerCounters};
 use crate::event::{Command, Crossing, Event, FdbUpdate, Punted};
-use crate::fdb::{Fdb, Limits, TICKS_PER_AGE};
+use crate::fdb::{Fdb, Key, Limits, TICKS_PER_AGE};
 use crate::learn::Updates;
 use crate::pipeline::{self, Context, Notes, Observer, Phase};
 use crate::steer::{PublishedSteering, Steerer};
@@ -413,6 +413,13 @@ impl Worker {
         self.totals.fdb_refused = fdb.refused;
         self.output.buses().iter().for_each(Bus::publish);
         self.published.store(&self.counters, &self.totals);
+    }
+
+    /// Learns these addresses before the first turn: what another switch had learned, as if it had just been seen.
+    pub fn remember(&mut self, entries: &[(Key, PortId)]) {
+        for &(key, port) in entries {
+            self.fdb.learn(key, port, 0);
+        }
     }
 
     /// The FDB is being shown to control, a part at each housekeeping.

@@ -4,7 +4,7 @@
 //! - `schema`: which sections and keys a file has, their ranges and defaults; `section` and `value` read them;
 //! - `check`: what has to agree with what;
 //! - [`backplane`]: backplanes and their buses, all of it; [`steering`], `conditions`: functions and the rules that lead to them;
-//! - [`joined`]: trunks to other chassis;
+//! - [`joined`]: trunks to other chassis; [`standby`]: a second switch blade that takes over;
 //! - [`error`]: errors with their places; `text`: a configuration as text again;
 //! - [`speed`], [`port::spec`], [`vids`]: rates, ports and sets of VLANs as they are written.
 //!
@@ -30,6 +30,7 @@ pub mod model;
 mod schema;
 mod section;
 pub mod speed;
+pub mod standby;
 pub mod steering;
 mod text;
 mod value;
@@ -47,6 +48,7 @@ pub use model::{
 };
 pub use port::spec::{PortKind, PortSpec, PortSpecError};
 pub use speed::{Speed, SpeedParseError};
+pub use standby::StandbyConfig;
 pub use steering::{FunctionConfig, Health, Otherwise, SteerConfig};
 pub use vids::VidSet;
 

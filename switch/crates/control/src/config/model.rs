@@ -18,6 +18,7 @@ use wire::{MacAddr, Vid};
 use super::backplane::BackplaneConfig;
 use super::joined::JoinedConfig;
 use super::speed::Speed;
+use super::standby::StandbyConfig;
 use super::steering::{FunctionConfig, SteerConfig};
 use super::vids::VidSet;
 use port::spec::PortSpec;
@@ -41,6 +42,8 @@ pub struct Config {
     pub agents: AgentsConfig,
     /// Trunks to other chassis, if there are any.
     pub joined: Option<JoinedConfig>,
+    /// Several processes stand by for each other, if they do.
+    pub standby: Option<StandbyConfig>,
     /// Every VLAN there is, by VID, those included that only a port names.
     pub vlans: Vec<VlanConfig>,
     /// The ports; the index is the [`PortId`]. Blades by slot, then uplinks.

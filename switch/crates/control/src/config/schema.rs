@@ -20,6 +20,7 @@ use super::model::{
     AgentsConfig, Config, DpdkConfig, FdbConfig, IdentityConfig, Idle, LanesConfig, PoolConfig, PortConfig, Role, SwitchConfig, VlanMode,
 };
 use super::section::{Schemas, Section, SectionSchema, refuse_unknown_sections, repeated, single};
+use super::standby::{self, STANDBY};
 use super::steering::{self, FUNCTION, STEER, SteeringDraft};
 use super::vids::VidSet;
 use super::{FRAME_LEN_MAX, FRAME_LEN_MIN, value};
@@ -94,8 +95,8 @@ const CONTROL: &[(&str, ControlRights)] = &[("none", ControlRights::None), ("hel
 
 /// Every section there is.
 pub(super) const SECTIONS: Schemas = &[
-    &SWITCH, &POOL, &DPDK, &FDB, &LANES, &IDENTITY, &AGENTS, &JOINED, &VLAN, &BLADE, &UPLINK, &BACKPLANE, &FUNCTION, &STEER, &FDB_ENTRY,
-    &NEIGHBOR,
+    &SWITCH, &POOL, &DPDK, &FDB, &LANES, &IDENTITY, &AGENTS, &JOINED, &STANDBY, &VLAN, &BLADE, &UPLINK, &BACKPLANE, &FUNCTION, &STEER,
+    &FDB_ENTRY, &NEIGHBOR,
 ];
 
 /// What stands in the file, value by value.
@@ -189,6 +190,9 @@ pub(super) fn read(root: &DeTable<'_>, out: &mut Findings<'_>) -> Draft {
 
     let joined = joined::read(&single(root, &JOINED, SECTIONS, out), in_file(root, &JOINED) > 0, out);
 
+    let stands = in_file(root, &STANDBY) > 0;
+    let standby = standby::read(&single(root, &STANDBY, SECTIONS, out), stands, switch.api.is_some(), out);
+
     let vlans = repeated(root, &VLAN, SECTIONS, out).iter().map(|section| read_vlan(section, out)).collect();
     let ports = read_ports(root, out);
     let backplanes = repeated(root, &BACKPLANE, SECTIONS, out);
@@ -197,7 +201,7 @@ pub(super) fn read(root: &DeTable<'_>, out: &mut Findings<'_>) -> Draft {
     let fdb_entries = repeated(root, &FDB_ENTRY, SECTIONS, out).iter().map(|section| read_fdb_entry(section, out)).collect();
     let neighbors = repeated(root, &NEIGHBOR, SECTIONS, out).iter().map(|section| read_neighbor(section, out)).collect();
 
-    let config = Config { switch, pool, dpdk, fdb, lanes, identity, agents, ..Config::default() };
+    let config = Config { switch, pool, dpdk, fdb, lanes, identity, agents, standby, ..Config::default() };
     Draft { config, cores, core_list, limit_per_vlan, limit_per_port, vlans, ports, backplanes, joined, steering, fdb_entries, neighbors }
 }
 

@@ -48,7 +48,7 @@ impl Serialize for Config {
         let functions: Vec<_> = self.functions.iter().map(|function| steering::function_table(self, function)).collect();
         let rules: Vec<_> = self.rules.iter().map(|rule| conditions::table(self, rule)).collect();
         let fdb_entries: Vec<_> = self.fdb_entries.iter().map(table).collect();
-        let mut config = serializer.serialize_struct("Config", 16)?;
+        let mut config = serializer.serialize_struct("Config", 17)?;
         config.serialize_field("switch", &self.switch)?;
         config.serialize_field("pool", &self.pool)?;
         config.serialize_field("dpdk", &self.dpdk)?;
@@ -58,6 +58,9 @@ impl Serialize for Config {
         config.serialize_field("agents", &self.agents)?;
         if let Some(joined) = &self.joined {
             config.serialize_field("joined", &joined::table(self, joined))?;
+        }
+        if let Some(standby) = &self.standby {
+            config.serialize_field("standby", standby)?;
         }
         config.serialize_field("vlan", &self.vlans)?;
         config.serialize_field("blade", &of_role(true))?;
