@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bench::hotpath::{self, Baseline, Case, Measured};
 use bench::scale::{self, Sweep};
-use bench::{bus, chassis, generator, pacing, peers, ports, report};
+use bench::{bus, chassis, generator, history, pacing, peers, ports, report};
 use clap::{Args, Parser, Subcommand};
 use comfy_table::Table;
 use traffic_gen::output;
@@ -31,6 +31,8 @@ enum Command {
     Bus(bus::Args),
     /// Cycles and instructions per packet of the whole pipeline on one core
     Hotpath(HotpathArgs),
+    /// Instructions per packet over time: draws the history anew, and appends to it what the guard of the hot path demands now
+    History(history::Args),
     /// What a packet costs as stations, ports, VLANs, bursts, frames and workers grow, in a learning storm and after a flush
     Scale(ScaleArgs),
     /// Frames a second that the traffic generator itself can send and check on one core
@@ -151,6 +153,7 @@ pub fn main() -> ExitCode {
         Some(Command::Chassis(args)) => run_chassis(&args),
         Some(Command::Bus(args)) => run_bus(&args),
         Some(Command::Hotpath(args)) => run_hotpath(&args),
+        Some(Command::History(args)) => history::run(&args).and_then(|entries| print(history::Shown(&entries).to_string().as_bytes())),
         Some(Command::Scale(args)) => run_scale(&args),
         Some(Command::Generator(args)) => run_generator(&args),
         Some(Command::Pacing(args)) => run_pacing(&args),

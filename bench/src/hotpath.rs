@@ -73,7 +73,7 @@ pub struct Measured {
 }
 
 /// What a case may cost: the part of [`Measured`] that does not depend on the machine's load.
-#[derive(Clone, Copy, Debug, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, serde::Deserialize)]
 pub struct Baseline {
     /// The case.
     pub case: Case,

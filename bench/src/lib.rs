@@ -5,6 +5,7 @@ pub mod callgrind;
 pub mod chassis;
 pub mod dut;
 pub mod generator;
+pub mod history;
 pub mod hotpath;
 pub mod machine;
 pub mod pacing;

@@ -122,6 +122,37 @@ fn an_interrupt_ends_everything_that_was_started() {
     assert!(!dir.path().join("peers.json").exists());
 }
 
+#[test]
+fn a_peer_dies_with_a_benchmark_that_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut long =
+        bench(&["--grounds", "inside", "--peers", "testpmd", "--rounds", "1000", "--duration", "1", "--addresses", "3"], dir.path());
+    let mut child = long.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let name = |process: &u32| std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
+    let began = Instant::now();
+    let peer = loop {
+        // From then on it is what it will be, and the kernel knows what to do.
+        if let Some(peer) = children(&child).into_iter().find(|process| name(process).trim() == "dpdk-testpmd") {
+            break peer;
+        }
+        if child.try_wait().unwrap().is_some() || began.elapsed() > Duration::from_secs(60) {
+            let _ = child.kill();
+            let _ = child.wait();
+            return eprintln!("skipped: dpdk-testpmd was not started: apt-get install dpdk dpdk-dev");
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let began = Instant::now();
+    // It may be that nobody has fetched its exit status yet.
+    let is_alive = || std::fs::read_to_string(format!("/proc/{peer}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    while is_alive() {
+        assert!(began.elapsed() < Duration::from_secs(60), "process {peer} lives on");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
 /// Processes that the benchmark has started.
 fn children(parent: &Child) -> Vec<u32> {
     let path = format!("/proc/{0}/task/{0}/children", parent.id());

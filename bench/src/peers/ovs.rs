@@ -3,7 +3,7 @@
 //! The daemon makes an interface for every bridge, which is why it must not run in the machine's namespace.
 
 use super::Site;
-use super::process::{Process, Program, tool};
+use super::process::{Process, Program, tool, typed};
 
 /// Where Debian has the daemon with DPDK, and where the one without.
 const DAEMON_DPDK: &str = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
@@ -69,14 +69,14 @@ impl Ovs {
             || ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR", "RUNTIME_DIRECTORY"].map(|key| (key, home.clone())).to_vec();
         let mut commands = Vec::new();
         let mut do_it = |name: &str, args: Vec<String>| {
-            commands.push(format!("{name} {}", args.join(" ")));
+            commands.push(typed(name, &args));
             tool(name, &args, None)
         };
         do_it("ovsdb-tool", vec!["create".to_owned(), format!("{home}/conf.db"), SCHEMA.to_owned()])?;
         let socket = format!("unix:{home}/db.sock");
         let args =
             vec![format!("{home}/conf.db"), format!("--remote=p{socket}"), format!("--unixctl={home}/db.ctl"), "--no-chdir".to_owned()];
-        commands.push(format!("ovsdb-server {}", args.join(" ")));
+        commands.push(typed("ovsdb-server", &args));
         let program = Program { name: "ovsdb-server", args, environment: environment(), inside: Some(inside) };
         let mut database = Process::start(&program, format!("{home}/db.log").as_ref())?;
         let there = format!("{home}/db.sock");
@@ -85,7 +85,7 @@ impl Ovs {
             let mut args = vec!["--timeout=15".to_owned(), format!("--db={socket}")];
             args.extend((!waits).then(|| "--no-wait".to_owned()));
             args.extend_from_slice(words);
-            commands.push(format!("ovs-vsctl {}", args.join(" ")));
+            commands.push(typed("ovs-vsctl", &args));
             tool("ovs-vsctl", &args, None).map(drop)
         };
         set(&["init".to_owned()], false)?;
@@ -108,7 +108,7 @@ impl Ovs {
         let control = format!("{home}/switch.ctl");
         let mut args =
             vec![socket.clone(), format!("--unixctl={control}"), "--no-chdir".to_owned(), format!("--pidfile={home}/switch.pid")];
-        commands.push(format!("{daemon} {}", args.join(" ")));
+        commands.push(typed(daemon, &args));
         // Its own thread forwards what is not polled by DPDK: it belongs on the device's core.
         let name = if path == Path::Userspace { "taskset" } else { daemon };
         if path == Path::Userspace {
@@ -119,7 +119,7 @@ impl Ovs {
         switch.wait_for(|_| std::path::Path::new(&control).exists(), site.stop)?;
         let mut set = |words: &[String]| {
             let args: Vec<String> = ["--timeout=15".to_owned(), format!("--db={socket}")].iter().chain(words).cloned().collect();
-            commands.push(format!("ovs-vsctl {}", args.join(" ")));
+            commands.push(typed("ovs-vsctl", &args));
             tool("ovs-vsctl", &args, None).map(drop)
         };
         let kind = if path == Path::Kernel { "system" } else { "netdev" };

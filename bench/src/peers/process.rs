@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -165,7 +165,7 @@ pub fn tool<S: AsRef<OsStr>>(name: &str, args: impl IntoIterator<Item = S>, insi
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let says = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-    Err(if says.is_empty() { format!("{}: {}", as_typed(&command), output.status) } else { says })
+    Err(if says.is_empty() { format!("{name}: {}", output.status) } else { says })
 }
 
 /// Is there such a program?
@@ -175,10 +175,10 @@ pub fn is_installed(name: &str) -> bool {
     folders.is_some_and(|folders| std::env::split_paths(folders).any(|folder| folder.join(name).is_file()))
 }
 
-/// A command as it is typed, without the environment.
-pub fn as_typed(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+/// A command as it is typed: words with blanks or braces in quotes.
+pub fn typed<S: AsRef<str>>(name: &str, args: &[S]) -> String {
+    let quoted = |word: &str| if word.contains([' ', '{', '}', ';', '*']) { format!("'{word}'") } else { word.to_owned() };
+    std::iter::once(name.to_owned()).chain(args.iter().map(|word| quoted(word.as_ref()))).collect::<Vec<_>>().join(" ")
 }
 
 /// Lets time pass.
@@ -230,6 +230,7 @@ mod tests {
     fn tools_say_what_is_wrong() {
         assert_eq!(tool("echo", ["a", "b"], None).unwrap(), "a b\n");
         assert!(tool("ls", ["/no/such/folder"], None).unwrap_err().contains("/no/such/folder"));
+        assert_eq!(typed("set", &["a=b c", "d"]), "set 'a=b c' d");
         assert!(is_installed("sh") && !is_installed("no-such-program-at-all"));
     }
 }

@@ -189,7 +189,12 @@ pub(super) fn report(args: &Args, measured: &Measured, clock: &TscClock) -> Repo
     report.sections.push(Section::new("How to read this", vec![Item::Note(HOW_TO_READ.to_owned())]));
     report.headlines = headlines(&rows);
     report.warnings = general(measured, &report.machine);
-    report.warnings.extend(measured.series.iter().chain(&measured.latency).flat_map(|series| of_series(series, &rows)));
+    report.warnings.extend(measured.series.iter().flat_map(|series| of_series(series, &rows)));
+    for (series, why) in
+        measured.latency.iter().flat_map(|series| series.rounds.iter().filter_map(move |round| Some((series, round.as_ref().err()?))))
+    {
+        report.warnings.push(other(format!("{}, latency: a round failed: {why}", series.who.name())));
+    }
     for row in latency.iter().filter(|row| row.late > LATE_MAX) {
         let late = percent(row.late);
         report.warnings.push(other(format!("{} at {} %: {late} % of the frames left more than 10 µs late", row.peer, row.share)));

@@ -3,7 +3,7 @@
 //! It is not interactive: it forwards at once and prints its statistics when it gets a line, so that there is no terminal to imitate.
 
 use super::Site;
-use super::process::{Process, Program};
+use super::process::{Process, Program, typed};
 
 /// What it has counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,7 +34,7 @@ pub fn start(site: &Site<'_>, vdevs: &[String], buffers: u32, inside: Option<&st
     let forward = ["--", "--nb-cores=1", "--forward-mode=io", "--port-topology=paired", "--record-core-cycles", "--auto-start"];
     args.extend(forward.map(str::to_owned));
     args.push(format!("--total-num-mbufs={buffers}"));
-    let typed = format!("dpdk-testpmd {}", args.join(" "));
+    let typed = typed("dpdk-testpmd", &args);
     // DPDK's own files go into our folder, not the system's.
     let environment = vec![("RUNTIME_DIRECTORY", site.folder.file(""))];
     let program = Program { name: "dpdk-testpmd", args, environment, inside };

@@ -10,7 +10,7 @@ use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 use port::Nanos;
 
 use super::ovs::{self, Ovs};
-use super::process::{PATIENCE, rest, tool};
+use super::process::{PATIENCE, rest, tool, typed};
 use super::vpp::{self, Vpp};
 use super::{Site, Who, testpmd};
 use crate::hotpath::{Case, Load, Rig};
@@ -471,7 +471,7 @@ fn tcpreplay(site: &Site<'_>) -> Result<Visit, String> {
         let (sent, pps) = replayed(&says).ok_or_else(|| format!("tcpreplay says {says}"))?;
         let arrived = arrived_at_last(site)?.saturating_sub(before);
         visit.samples.push(Sample { addresses, len, pps: Some(pps), sent, received: arrived, ..Sample::default() });
-        visit.commands = vec![format!("taskset {}", args.join(" "))];
+        visit.commands = vec![typed("taskset", &args)];
     }
     Ok(visit)
 }

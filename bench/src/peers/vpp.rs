@@ -3,7 +3,7 @@
 //! Not in Debian; it is measured where `vpp` and `vppctl` are on the PATH.
 
 use super::Site;
-use super::process::{Process, Program, tool};
+use super::process::{Process, Program, tool, typed};
 
 /// Buckets of its table of addresses, above its default, as its manual advises for many of them.
 const BUCKETS: u32 = 524_288;
@@ -60,7 +60,7 @@ impl Vpp {
             "l2fib".to_owned(),
             format!("{{ num-buckets {BUCKETS} }}"),
         ];
-        let typed = format!("vpp {}", args.join(" "));
+        let typed = typed("vpp", &args);
         // It takes its configuration word by word.
         let args = args.iter().flat_map(|part| part.split_whitespace().map(str::to_owned)).collect();
         let program = Program { name: "vpp", args, environment: vec![("RUNTIME_DIRECTORY", home.clone())], inside };
@@ -68,7 +68,7 @@ impl Vpp {
         process.wait_for(|_| std::path::Path::new(&socket).exists(), site.stop)?;
         let mut vpp = Vpp { process, socket, commands: vec![typed] };
         for line in lines {
-            vpp.commands.push(format!("vppctl {line}"));
+            vpp.commands.push(format!("vppctl '{line}'"));
             let says = vpp.ask(line)?;
             // It prints what is wrong and ends well.
             if ["unknown input", "error", "failed", "not found"].iter().any(|wrong| says.contains(wrong)) {

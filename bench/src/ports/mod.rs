@@ -265,7 +265,7 @@ pub fn measure(args: &Args, clock: &TscClock, stop: &AtomicBool) -> Result<Measu
                 measured.grounds.push(bench.ground("linux", Who::Bridge, devices, &|who, work| on_veths(&bench, &veths, who, work)));
                 measured.left_out.extend(
                     missing("ovs-vswitchd", "openvswitch-switch-dpdk")
-                        .or_else(|| Some("ovs-vswitchd is installed, but this benchmark does not drive it: it is left out".to_owned())),
+                        .or_else(|| Some("ovs-vswitchd is installed, but this benchmark does not drive it: bench peers does".to_owned())),
                 );
             }
             // Asked for by name, it must be there.

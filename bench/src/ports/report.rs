@@ -498,7 +498,7 @@ mod tests {
         let ground = Ground { name: "linux", reference: Who::Bridge, both_ways: false, series: vec![stuck] };
         let measured = Measured { grounds: vec![ground], ..Measured::default() };
         let report = report(&args, &measured, &TscClock::new());
-        assert_eq!(report.validity.reasons, ["switch, af_xdp skb: 100 % of the frames were lost at the rate for latency"]);
+        assert_eq!(report.validity.reasons, ["switch, af_xdp skb: 100.0 % of the frames were lost at the rate for latency"]);
         assert!(reported().validity.is_valid());
     }
 
