@@ -5,7 +5,7 @@
 //! started from here can gain any). A switch without interfaces keeps none.
 //!
 //! Limit: capabilities belong to threads. Threads that backends have started while they opened do the same by themselves: those that look
-//! after AF_XDP ports do.
+//! after AF_XDP and memif ports do.
 
 use caps::{Capability, CapsHashSet};
 use port::{Device, Port, privilege};

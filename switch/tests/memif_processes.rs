@@ -28,6 +28,20 @@ impl Process {
         Process(Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap())
     }
 
+    /// Threads that hold any capability, and which (capabilities(7)).
+    fn capabilities(&self) -> Vec<(String, u64)> {
+        let mut held = Vec::new();
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap() {
+            // One that has ended meanwhile has none.
+            let Ok(status) = std::fs::read_to_string(task.unwrap().path().join("status")) else { continue };
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+            let mask = |name: &str| u64::from_str_radix(&field(name), 16).unwrap();
+            held.push((field("Name:"), mask("CapInh:") | mask("CapPrm:") | mask("CapEff:")));
+        }
+        held.retain(|(_, held)| *held != 0);
+        held
+    }
+
     fn signal(&self, signal: i32) {
         // SAFETY: a signal to a child of ours that has not been waited for.
         assert_eq!(unsafe { libc::kill(self.0.id() as i32, signal) }, 0);
@@ -153,6 +167,7 @@ fn a_tester_killed_in_mid_traffic_comes_back_and_the_others_are_served() {
             switch = site.switch();
         }
         site.serves_all(&[0; 4]);
+        assert_eq!(switch.capabilities(), [], "without interfaces no thread needs any");
         for _ in 0..3 {
             replay.end_by(libc::SIGKILL);
             let down = site.until("the links to be down", |ports| !ports.is_up(1) && !ports.is_up(2));

@@ -38,6 +38,11 @@ pub fn keep_only(these: &CapsHashSet) -> Result<CapsHashSet, CapsError> {
     Ok(kept)
 }
 
+/// Gives up all capabilities of the calling thread, which works without any. If the system does not let it, it works all the same.
+pub(crate) fn give_up_all() {
+    let _ = keep_only(&CapsHashSet::new());
+}
+
 /// What to do about those that are missing.
 pub fn advice() -> String {
     let missing = missing();

@@ -17,6 +17,7 @@ use super::session::{ClientSession, ClientStep, farewell};
 use super::socket::{Received, connect, receive, send};
 use super::{Options, Role};
 use crate::device::Port;
+use crate::privilege;
 
 /// From one try to the next.
 const RETRY: Duration = Duration::from_millis(100);
@@ -44,6 +45,7 @@ pub fn open(options: &Options) -> io::Result<Port> {
     let (to, from) = std::sync::mpsc::channel::<Queues>();
     let theirs = Arc::clone(&stop);
     let thread = std::thread::Builder::new().name("memif-client".to_owned()).spawn(move || {
+        privilege::give_up_all();
         if let Ok(queues) = from.recv() {
             Client { queues, talk: None, retry: Instant::now(), stop: theirs }.run();
         }

@@ -19,6 +19,7 @@ use super::session::{ServerSession, ServerStep, connected, farewell, hello, secr
 use super::socket::{Listener, Received, receive, send};
 use super::{Options, Role};
 use crate::device::Port;
+use crate::privilege;
 
 /// So long a client may take until it is connected.
 pub const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -55,7 +56,10 @@ impl Hub {
         let (commands, orders) = channel();
         let bell = Arc::new(bell(0)?);
         let server = Server { listener, orders, bell: Arc::clone(&bell), ports: Vec::new(), guests: Vec::new(), deaf: false };
-        let thread = std::thread::Builder::new().name("memif-server".to_owned()).spawn(move || server.run())?;
+        let thread = std::thread::Builder::new().name("memif-server".to_owned()).spawn(move || {
+            privilege::give_up_all();
+            server.run();
+        })?;
         Ok(Hub { commands: Some(commands), bell, thread: Some(thread), ids: Mutex::default() })
     }
 
