@@ -1,15 +1,16 @@
 //! A worker that panics is noticed at once, and the others can still be stopped in order.
 //!
 //! A panic hook runs on the thread that panics before anything is undone, also in builds whose panics abort the process (the release profile's do).
-//! On a worker's thread ours says who fell and why, and never returns: the worker stays as it is, with its queues and its frames, until
-//! the process ends. Nobody waits for it, and a worker holds no lock that somebody could wait for. On any other thread a panic takes its usual course.
+//! On a worker's thread ours says who fell and why, and does not return: the worker stays as it is, with its queues and its frames, until
+//! the process ends, or, where panics unwind, until nobody watches any more. (While a hook runs, nobody can set another: whoever tries waits.)
+//! Nobody waits for the worker, and it holds no lock that somebody could wait for. On any other thread a panic takes its usual course.
 //!
 //! Threads: each worker's has a [`Witness`], whoever stops them has the [`Watch`].
 
 use std::cell::RefCell;
 use std::panic::PanicHookInfo;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use dataplane::Worker;
@@ -31,6 +32,9 @@ pub struct Fall {
 struct First {
     fall: Mutex<Option<Fall>>,
     told: Notify,
+    /// Nobody watches any more.
+    over: Mutex<bool>,
+    ended: Condvar,
 }
 
 /// How a worker's thread ended.
@@ -61,6 +65,13 @@ pub struct Watch {
     first: Arc<First>,
     /// Workers whose end has not been heard of.
     running: Vec<usize>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        *self.first.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.first.ended.notify_all();
+    }
 }
 
 impl Watch {
@@ -152,7 +163,9 @@ fn fell(info: &PanicHookInfo<'_>) {
     first.fall.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| fall.clone());
     first.told.notify_one();
     let _ = ends.send(End::Fell(fall));
-    loop {
-        std::thread::park();
+    let mut over = first.over.lock().unwrap_or_else(PoisonError::into_inner);
+    // A panic that aborts would take the process with it, which may have something to do yet.
+    while !*over || cfg!(panic = "abort") {
+        over = first.ended.wait(over).unwrap_or_else(PoisonError::into_inner);
     }
 }
