@@ -12,6 +12,7 @@ use port::LinkState;
 use port::backend::memif::message::{AddRing, Hello, Init, Message, VERSION};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     SocketAddrUnix, SocketFlags, SocketType,
@@ -148,11 +149,18 @@ impl Liar {
         }
     }
 
-    /// A client that has been connected as it should, with empty rings and buffers for the server.
-    fn connected(path: &str) -> Liar {
+    /// A client that `end` has connected as it should, with empty rings and buffers for the server.
+    fn connected(path: &str, end: &mut Opened) -> Liar {
         let mut liar = Liar::call(path);
         let file = memfd(REGION);
-        assert_eq!(liar.ask(&init(), None), Ok(Message::Ack));
+        assert!(liar.say(&init(), None));
+        // It is let in when the queues have given back everything of the last client, so they must go on.
+        end.until("an answer", |end| {
+            end.turn();
+            let mut fds = [PollFd::new(&liar.socket, PollFlags::IN)];
+            poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+        });
+        assert!(matches!(receive(&liar.socket), Some((Message::Ack, None))));
         assert_eq!(liar.ask(&Message::AddRegion { index: 0, size: REGION as u64 }, Some(&file)), Ok(Message::Ack));
         for to_server in [true, false] {
             let bell = eventfd();
@@ -334,7 +342,7 @@ fn nonsense_in_a_clients_rings() {
     let spec = format!("memif:{}", path(&place));
     let mut end = Opened::open(&spec);
     for (reason, lie) in lies {
-        let liar = Liar::connected(&path(&place));
+        let liar = Liar::connected(&path(&place), &mut end);
         up(&mut end);
         lie(&liar);
         ended_because(&mut end, reason);
@@ -382,7 +390,7 @@ fn nonsense_in_a_servers_rings() {
 fn unfit_frames_are_counted() {
     let place = tempfile::tempdir().unwrap();
     let mut end = Opened::open(&format!("memif:{}", path(&place)));
-    let liar = Liar::connected(&path(&place));
+    let liar = Liar::connected(&path(&place), &mut end);
     up(&mut end);
     for (slot, len) in [(0, 13), (1, 0), (3, 60)] {
         liar.memory().write(TO_SERVER + 128 + 16 * slot, &descriptor(0, 0, len, BUFFERS));
@@ -418,7 +426,7 @@ fn memory_that_is_taken_away_ends_the_connection() {
     let spec = format!("memif:{}", path(&place));
     let mut end = Opened::open(&spec);
     for rest in [0, 4096] {
-        let liar = Liar::connected(&path(&place));
+        let liar = Liar::connected(&path(&place), &mut end);
         up(&mut end);
         end.send(&frame(60, &[], 1));
         rustix::fs::ftruncate(&liar.memory().file, rest).unwrap();
@@ -454,7 +462,7 @@ fn a_doorbell_that_makes_its_ringer_wait_stalls_no_worker() {
             let den = (role == "client").then(|| Den::open(&path(&place)));
             let liar = match &den {
                 Some(den) => den.connect(&mut end),
-                None => Liar::connected(&path(&place)),
+                None => Liar::connected(&path(&place), &mut end),
             };
             up(&mut end);
             let to_liar = if role == "client" { liar.to_server } else { liar.to_client };
@@ -638,7 +646,7 @@ proptest! {
         let place = tempfile::tempdir().unwrap();
         let spec = format!("memif:{}", path(&place));
         let mut end = Opened::open(&spec);
-        let liar = Liar::connected(&path(&place));
+        let liar = Liar::connected(&path(&place), &mut end);
         up(&mut end);
         for deed in deeds.iter().chain([&Deed::Turn, &Deed::Turn]) {
             act(&liar, &mut end, deed, HEAD);
