@@ -3,19 +3,15 @@
 //! What is plain to see is found out here: a message to a MAC, an IPv4 packet to a known neighbour. From then on such a packet is like any
 //! other, with another destination. The rest waits for [`resolve`](crate::resolve).
 
-use port::{BURST_MAX, Burst, PoolCache};
+use port::{Burst, PoolCache};
 use wire::ethernet::{EtherType, HEADER_LEN};
 use wire::message::Header;
 use wire::vlan::TAG_LEN;
 use wire::{MacAddr, Vid};
 
 use crate::admit::TagState;
-use crate::neighbor::key_v4;
 use crate::pipeline::{Context, Note, Notes, bits};
 use crate::tables::Tables;
-
-/// Bytes of an IPv4 header without options (RFC 791 §3.1).
-const IPV4_LEN: usize = 20;
 
 /// Finds out the destination of packets to the switch where that is plain, and asks for the lines of sources and destinations.
 #[inline]
@@ -66,25 +62,16 @@ fn address_messages(others: u64, burst: &Burst, notes: &mut Notes, tables: &Tabl
 #[inline(never)]
 fn address_packets(others: u64, burst: &Burst, notes: &mut Notes, tables: &Tables, pool: &PoolCache) -> u64 {
     let own = tables.own_mac.raw();
-    let (mut keys, mut packets) = ([0; BURST_MAX], 0u64);
+    let mut addressed = 0u64;
     for i in bits(others) {
-        let (note, Some(packet)) = (&notes.packets[i], burst.get(i)) else { continue };
+        let (note, Some(packet)) = (&mut notes.packets[i], burst.get(i)) else { continue };
         if !is_for_lane(note, EtherType::IPV4, own) {
             continue;
         }
-        // The addresses are at fixed places of the fixed header (see `neighbor`).
-        let bytes = pool.head(packet).get(note.headers.payload as usize..);
-        let Some(header) = bytes.and_then(|bytes| bytes.first_chunk::<IPV4_LEN>()) else { continue };
-        let [version, .., d0, d1, d2, d3] = *header;
-        keys[i] = key_v4((note.dst >> 48) as u16, u32::from_be_bytes([d0, d1, d2, d3]));
-        tables.neighbors.prefetch_v4(keys[i]);
-        packets |= u64::from(version >> 4 == 4) << i;
-    }
-    let mut addressed = 0u64;
-    for i in bits(packets) {
-        let mac = tables.neighbors.raw_v4(keys[i]);
-        if mac != 0 {
-            readdress(&mut notes.packets[i], mac);
+        let bytes = pool.head(packet).get(note.headers.payload as usize..).unwrap_or_default();
+        let vid = Vid::new((note.dst >> 48) as u16);
+        if let Some(mac) = vid.and_then(|vid| neighbor(tables, vid, EtherType::IPV4, bytes)) {
+            readdress(note, mac.raw());
             addressed |= 1 << i;
         }
     }
