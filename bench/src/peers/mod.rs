@@ -20,9 +20,8 @@ pub mod vpp;
 pub mod who;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use port::clock::TscClock;
 use traffic_gen::output::Report;
@@ -153,20 +152,8 @@ pub struct Measured {
 /// # Errors
 /// If nothing can be set up, or it is interrupted. A busy machine and missing peers are not errors: the report says them.
 pub fn run(args: &Args) -> Result<Report, String> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| format!("signals: {error}"))?;
-    }
-    let (started, began) = (SystemTime::now(), Instant::now());
     let clock = TscClock::new();
-    let measured = measure(args, &clock, &stop)?;
-    if stop.load(Ordering::Relaxed) {
-        return Err("interrupted: nothing is reported, everything that was started is removed".to_owned());
-    }
-    let mut report = report::report(args, &measured, &clock);
-    report.set_started(started);
-    report.duration_s = began.elapsed().as_secs_f64();
-    Ok(report)
+    crate::ports::interruptible(|stop| Ok(report::report(args, &measure(args, &clock, stop)?, &clock)))
 }
 
 /// Measures; who cannot take part is in [`Measured::left_out`].

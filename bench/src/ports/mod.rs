@@ -222,17 +222,24 @@ pub struct Measured {
 /// # Errors
 /// If nothing can be set up, or it is interrupted. A busy machine and missing peers are not errors: the report says them.
 pub fn run(args: &Args) -> Result<Report, String> {
+    let clock = TscClock::new();
+    interruptible(|stop| Ok(report::report(args, &measure(args, &clock, stop)?, &clock)))
+}
+
+/// The report of `measure`, with its times. SIGINT and SIGTERM are told to it; then there is no report.
+///
+/// # Errors
+/// Those of `measure`, or it was interrupted.
+pub(crate) fn interruptible(measure: impl FnOnce(&AtomicBool) -> Result<Report, String>) -> Result<Report, String> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| format!("signals: {error}"))?;
     }
     let (started, began) = (SystemTime::now(), Instant::now());
-    let clock = TscClock::new();
-    let measured = measure(args, &clock, &stop)?;
+    let mut report = measure(&stop)?;
     if stop.load(Ordering::Relaxed) {
-        return Err("interrupted: nothing is reported, everything that was made is removed".to_owned());
+        return Err("interrupted: nothing is reported, everything that was started or made is removed".to_owned());
     }
-    let mut report = report::report(args, &measured, &clock);
     report.set_started(started);
     report.duration_s = began.elapsed().as_secs_f64();
     Ok(report)

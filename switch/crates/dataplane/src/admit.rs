@@ -17,9 +17,6 @@ use crate::verdict::{DropReason, PuntReason, Verdict};
 /// Packets ahead whose first line is asked for while one is parsed.
 const PREFETCH_AHEAD: usize = 8;
 
-/// What switch blades of joined chassis say to each other.
-const CHASSIS_ETHERTYPE: u16 = 0x88b6;
-
 /// The tag of a frame, as its VLAN sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
@@ -171,10 +168,10 @@ fn classify(port: &PortTable, ingress: PortId, own: u64, headers: &Headers, len:
     if admitted { Ok(Admitted { vlan, tag: TagState::Tagged }) } else { Err(DropReason::VlanIngress) }
 }
 
-/// From the switch blade of another chassis? Its hellos go to 01:80:C2:00:00:0E, with the second EtherType for local experiments.
+/// From the switch blade of another chassis? Its hellos go to 01:80:C2:00:00:0E.
 #[inline]
 fn is_chassis(headers: &Headers) -> bool {
-    headers.dst == 0x0e00_00c2_8001 && headers.ethertype == CHASSIS_ETHERTYPE && !headers.tagged
+    headers.dst == 0x0e00_00c2_8001 && headers.ethertype == EtherType::CHASSIS.0 && !headers.tagged
 }
 
 /// 01:80:C2:00:00:00 to 0F in raw form: the last octet is the highest byte.

@@ -59,6 +59,8 @@ impl EtherType {
     pub const QINQ: EtherType = EtherType(TPID_8021AD);
     /// The chassis message ([`crate::message`]): IEEE 802 local experimental EtherType 1.
     pub const MESSAGE: EtherType = EtherType(0x88b5);
+    /// What switch blades of joined chassis say to each other: the second EtherType for local experiments (IEEE 802 §9.2.3).
+    pub const CHASSIS: EtherType = EtherType(0x88b6);
     /// Link Layer Discovery Protocol (IEEE 802.1AB).
     pub const LLDP: EtherType = EtherType(0x88cc);
     /// MAC security (IEEE 802.1AE).

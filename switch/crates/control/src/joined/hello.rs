@@ -1,4 +1,4 @@
-//! What switch blades tell each other over trunks: a frame to [`GROUP`] of type [`ETHERTYPE`], which no bridge forwards.
+//! What switch blades tell each other over trunks: a frame to [`GROUP`] of type [`EtherType::CHASSIS`](wire::ethernet::EtherType::CHASSIS), which no bridge forwards.
 //!
 //! | octets | what |
 //! |---|---|
@@ -13,12 +13,9 @@
 //! | then | *m*, then *m* times two octets chassis and four octets how often the tree has changed there |
 
 use wire::MacAddr;
-use wire::ethernet::EtherType;
 
 /// Bridges do not forward it (IEEE 802.1Q table 8-1): it goes no further than the trunk.
 pub const GROUP: MacAddr = MacAddr([0x01, 0x80, 0xc2, 0, 0, 0x0e]);
-/// The second EtherType for local experiments (IEEE 802 §9.2.3).
-pub const ETHERTYPE: EtherType = EtherType(0x88b6);
 /// Chassis on the way from the root at most.
 pub const PATH_MAX: usize = 32;
 /// Chassis that are joined at most.

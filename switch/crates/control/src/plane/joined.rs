@@ -6,7 +6,7 @@ use wire::ethernet;
 
 use super::Control;
 use crate::joined::Joined;
-use crate::joined::hello::{ETHERTYPE, GROUP};
+use crate::joined::hello::GROUP;
 
 impl Control {
     /// Begins to talk with other chassis as of a new start: `session` is another each time.
@@ -56,7 +56,7 @@ impl Control {
         }
         let mut sent = 0;
         while let Some((port, payload)) = self.joined.as_mut().and_then(Joined::poll_transmit) {
-            self.inject(port, &ethernet::emit(GROUP, self.config.switch.mac, &[], ETHERTYPE, &payload));
+            self.inject(port, &ethernet::emit(GROUP, self.config.switch.mac, &[], ethernet::EtherType::CHASSIS, &payload));
             sent += 1;
         }
         sent
