@@ -78,18 +78,33 @@ pub fn functions(shown: &show::Functions) -> String {
     let rows = shown.functions.iter().flat_map(|function| {
         let nobody = function.blades.is_empty().then(|| {
             let mut row = vec![function.function.clone(), "no blade announces it".to_owned()];
-            row.resize(9, String::new());
+            row.resize(10, String::new());
             row
         });
         let blades = function.blades.iter().enumerate().map(|(index, blade)| {
             let name = if index == 0 { function.function.clone() } else { String::new() };
             let [frames, bytes, flows, moved] = [blade.frames, blade.bytes, blade.flows, blade.moved].map(count);
             let part = format!("{:.1}", blade.part * 100.0);
-            vec![name, blade.blade.clone(), blade.state.name().to_owned(), blade.weight.to_string(), part, flows, moved, frames, bytes]
+            let duty = match &blade.stands_for {
+                Some(owner) => format!("for {owner}"),
+                None => blade.duty.name().to_owned(),
+            };
+            vec![
+                name,
+                blade.blade.clone(),
+                duty,
+                blade.state.name().to_owned(),
+                blade.weight.to_string(),
+                part,
+                flows,
+                moved,
+                frames,
+                bytes,
+            ]
         });
         nobody.into_iter().chain(blades).collect::<Vec<_>>()
     });
-    table(&["function", "blade", "state", ">weight", ">part %", ">flows", ">of these moved", ">frames", ">bytes"], rows)
+    table(&["function", "blade", "duty", "state", ">weight", ">part %", ">flows", ">of these moved", ">frames", ">bytes"], rows)
 }
 
 /// Rules and what they did.

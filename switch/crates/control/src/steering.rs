@@ -4,6 +4,9 @@
 //! hashing), drawn as often as the blade's weight says: a blade that goes gives away its own parts and no other, one that comes takes its share
 //! of everybody's. So two switches with the same configuration agree, and nothing has to be remembered for it.
 //!
+//! A standby blade takes the place of one active blade that takes no new flows, with its weight: that blade's parts are the standby's then, and
+//! nobody else's part changes. See [`seats`].
+//!
 //! A function and a blade keep their counters as long as a configuration has them; what is new begins at zero.
 
 use std::collections::BTreeMap;
@@ -18,12 +21,19 @@ use crate::agents::Agents;
 use crate::config::steering::FUNCTIONS_MAX;
 use crate::config::{Config, FunctionConfig, Health, Otherwise, Role};
 
+mod seats;
+
+pub use seats::Duty;
+use seats::Seats;
+
 /// How a blade of a function is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BladeState {
     /// It takes new flows.
     Up,
+    /// It is well and stands by: it keeps the flows it has, if it may, and takes no new ones.
+    Ready,
     /// It keeps the flows it has and takes no new ones.
     Drain,
     /// Its link is down, or its port is switched off.
@@ -37,6 +47,7 @@ impl BladeState {
     pub fn name(self) -> &'static str {
         match self {
             BladeState::Up => "up",
+            BladeState::Ready => "ready",
             BladeState::Drain => "drain",
             BladeState::Down => "down",
             BladeState::Silent => "silent",
@@ -49,10 +60,14 @@ impl BladeState {
 pub struct Blade {
     /// Its port.
     pub port: PortId,
-    /// Its part of new flows, relative to that of others.
+    /// Its part of new flows, relative to that of others; of a standby blade that of whom it stands for.
     pub weight: u32,
     /// How it is.
     pub state: BladeState,
+    /// Active or standby.
+    pub duty: Duty,
+    /// The port of the active blade whose place a standby blade has taken.
+    pub stands_for: Option<PortId>,
     /// The address its frames get, in raw form; 0: they keep theirs.
     pub mac: u64,
     /// Index of its counters.
@@ -62,7 +77,8 @@ pub struct Blade {
 /// Who takes which part of the flows, and for whom that was worked out.
 #[derive(Debug)]
 struct Shares {
-    takers: Vec<(PortId, u32)>,
+    /// The port that draws, its weight, and the place of whom it draws for among the function's blades.
+    takers: Vec<(PortId, u32, u8)>,
     slots: Arc<[u8; SLOTS]>,
 }
 
@@ -100,6 +116,7 @@ pub struct Functions {
     rules_before: Vec<RuleCounters>,
     members_before: Vec<MemberCounters>,
     shares: BTreeMap<String, Shares>,
+    seats: Seats,
     /// By function, in the order of the configuration: as last worked out.
     blades: Vec<Vec<Blade>>,
 }
@@ -115,6 +132,7 @@ impl Functions {
             rules_before: vec![RuleCounters::default(); RULES_MAX],
             members_before: vec![MemberCounters::default(); MEMBERS_MAX],
             shares: BTreeMap::new(),
+            seats: Seats::default(),
             blades: Vec::new(),
         }
     }
@@ -133,7 +151,11 @@ impl Functions {
                 .map(|blade| Member {
                     port: blade.port,
                     mac: blade.mac,
-                    alive: matches!(blade.state, BladeState::Up | BladeState::Drain),
+                    alive: match blade.state {
+                        BladeState::Up | BladeState::Drain => true,
+                        BladeState::Ready => !function.preempt,
+                        BladeState::Down | BladeState::Silent => false,
+                    },
                     counter: blade.counter,
                 })
                 .collect(),
@@ -158,11 +180,12 @@ impl Functions {
         let functions = &config.functions;
         self.ids.taken.retain(|name, _| functions.iter().any(|function| function.name == *name));
         self.shares.retain(|name, _| functions.iter().any(|function| function.name == *name));
+        self.seats.retain(|name| functions.iter().any(|function| function.name == *name));
         self.rules.taken.retain(|name, _| config.rules.iter().any(|rule| rule.name == *name));
         self.members.taken.retain(|(name, port), _| {
             let function = functions.iter().find(|function| function.name == *name);
             function.is_some_and(|function| match &function.blades {
-                Some(blades) => blades.contains(port),
+                Some(blades) => blades.contains(port) || function.standby.contains(port),
                 // One that has fallen silent and comes back goes on counting.
                 None => agents.is_some(),
             })
@@ -170,11 +193,13 @@ impl Functions {
     }
 
     fn blades_of(&mut self, function: &FunctionConfig, config: &Config, links: &[LinkState], agents: Option<&Agents>) -> Vec<Blade> {
-        let ports: Vec<PortId> = match &function.blades {
+        let active: Vec<PortId> = match &function.blades {
             Some(blades) => blades.clone(),
             None => announced(function, config, agents),
         };
-        let blade = |port: PortId| {
+        let ports = active.into_iter().map(|port| (port, Duty::Active));
+        let ports = ports.chain(function.standby.iter().map(|&port| (port, Duty::Standby)));
+        let blade = |(port, duty): (PortId, Duty)| {
             let config_port = config.port(port)?;
             let Role::Blade { slot, macs, .. } = &config_port.role else { return None };
             let agent = agents.and_then(|agents| agents.blade(*slot)).filter(|agent| agent.port == port);
@@ -188,9 +213,12 @@ impl Functions {
             };
             let mac = macs.first().copied().or_else(|| agent.map(|agent| agent.mac)).filter(|_| function.readdress);
             let counter = self.member_counter(&function.name, port);
-            Some(Blade { port, weight: function.weight(port), state, mac: mac.map_or(0, |mac| mac.raw()), counter })
+            let mac = mac.map_or(0, |mac| mac.raw());
+            Some(Blade { port, weight: function.weight(port), state, duty, stands_for: None, mac, counter })
         };
-        ports.into_iter().filter_map(blade).collect()
+        let mut blades: Vec<Blade> = ports.filter_map(blade).collect();
+        self.seats.take(&function.name, &mut blades);
+        blades
     }
 
     fn rule_counter(&mut self, name: &str) -> usize {
@@ -273,9 +301,15 @@ fn announced(function: &FunctionConfig, config: &Config, agents: Option<&Agents>
 
 /// Who takes which part of the flows: as before if nothing has changed.
 fn shared(shares: &mut BTreeMap<String, Shares>, name: &str, blades: &[Blade]) -> Arc<[u8; SLOTS]> {
-    let weight = |blade: &Blade| if blade.state == BladeState::Up { blade.weight } else { 0 };
-    // All of them: the parts hold places among them.
-    let takers: Vec<(PortId, u32)> = blades.iter().map(|blade| (blade.port, weight(blade))).collect();
+    let place_of =
+        |port: PortId| blades.iter().position(|blade| blade.state == BladeState::Up && blade.stands_for.unwrap_or(blade.port) == port);
+    // The active ones draw, each for itself or for whoever has its place.
+    let active = blades.iter().filter(|blade| blade.duty == Duty::Active);
+    let takers = active.map(|blade| match place_of(blade.port) {
+        Some(place) => (blade.port, blade.weight, place as u8),
+        None => (blade.port, 0, NOBODY),
+    });
+    let takers: Vec<(PortId, u32, u8)> = takers.collect();
     if let Some(known) = shares.get(name).filter(|known| known.takers == takers) {
         return Arc::clone(&known.slots);
     }
@@ -284,16 +318,16 @@ fn shared(shares: &mut BTreeMap<String, Shares>, name: &str, blades: &[Blade]) -
     slots
 }
 
-/// For each part the blade with the highest draw: its place among `takers`, or [`NOBODY`].
-fn draw(name: &str, takers: &[(PortId, u32)]) -> [u8; SLOTS] {
+/// For each part the place that the highest draw was made for, or [`NOBODY`].
+fn draw(name: &str, takers: &[(PortId, u32, u8)]) -> [u8; SLOTS] {
     // FNV-1a: the same everywhere and always.
     let start = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
     std::array::from_fn(|slot| {
-        let draws = takers.iter().enumerate().flat_map(|(place, &(port, weight))| {
+        let draws = takers.iter().flat_map(|&(port, weight, place)| {
             let ticket = move |number: u32| start ^ (u64::from(port.0) << 48 | u64::from(number) << 32 | slot as u64);
             (0..weight).map(move |number| (scatter(ticket(number)), place))
         });
-        draws.max().map_or(NOBODY, |(_, place)| place as u8)
+        draws.max().map_or(NOBODY, |(_, place)| place)
     })
 }
 
@@ -314,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_blade_that_goes_gives_away_its_own_parts_and_no_other() {
-        let takers: Vec<(PortId, u32)> = (0..5).map(|port| (PortId(port), 1)).collect();
+        let takers: Vec<(PortId, u32, u8)> = (0..5).map(|port| (PortId(port), 1, port)).collect();
         let before = draw("web", &takers);
         for gone in 0..5 {
             let mut less = takers.clone();
@@ -327,17 +361,27 @@ mod tests {
     }
 
     #[test]
+    fn who_takes_a_place_takes_its_parts_and_no_other() {
+        let mut takers: Vec<(PortId, u32, u8)> = (0..5).map(|port| (PortId(port), 1 + u32::from(port), port)).collect();
+        let before = draw("web", &takers);
+        takers[2].2 = 7;
+        for (before, after) in before.iter().zip(&draw("web", &takers)) {
+            assert_eq!(*after, if *before == 2 { 7 } else { *before });
+        }
+    }
+
+    #[test]
     fn parts_follow_weights() {
-        let slots = draw("mail", &[(PortId(0), 1), (PortId(7), 3), (PortId(9), 0)]);
+        let slots = draw("mail", &[(PortId(0), 1, 0), (PortId(7), 3, 1), (PortId(9), 0, 2)]);
         assert!((900..1150).contains(&parts(&slots, 0)), "{}", parts(&slots, 0));
         assert_eq!(parts(&slots, 0) + parts(&slots, 1), SLOTS);
-        assert_eq!(parts(&draw("mail", &[(PortId(9), 0)]), NOBODY), SLOTS);
+        assert_eq!(parts(&draw("mail", &[(PortId(9), 0, 0)]), NOBODY), SLOTS);
         assert_eq!(parts(&draw("mail", &[]), NOBODY), SLOTS);
     }
 
     #[test]
     fn functions_of_the_same_blades_share_differently() {
-        let takers = [(PortId(0), 1), (PortId(1), 1)];
+        let takers = [(PortId(0), 1, 0), (PortId(1), 1, 1)];
         let (web, mail) = (draw("web", &takers), draw("mail", &takers));
         let alike = web.iter().zip(&mail).filter(|(web, mail)| web == mail).count();
         assert!((SLOTS / 2 - 250..SLOTS / 2 + 250).contains(&alike), "{alike}");

@@ -24,7 +24,21 @@ use super::{conditions, value};
 pub(super) const FUNCTION: SectionSchema = SectionSchema {
     name: "function",
     repeated: true,
-    keys: &["name", "blades", "weights", "drain", "ip", "vlan", "affinity", "idle_s", "readdress", "health", "otherwise"],
+    keys: &[
+        "name",
+        "blades",
+        "standby",
+        "preempt",
+        "weights",
+        "drain",
+        "ip",
+        "vlan",
+        "affinity",
+        "idle_s",
+        "readdress",
+        "health",
+        "otherwise",
+    ],
 };
 
 /// The keys of `[[steer]]`.
@@ -65,6 +79,10 @@ pub struct FunctionConfig {
     pub name: String,
     /// The ports of its blades; `None`: those of blades that announce it in their hellos.
     pub blades: Option<Vec<PortId>>,
+    /// Blades that take the place of one of `blades` that takes no new flows, in this order. None of them is in `blades`.
+    pub standby: Vec<PortId>,
+    /// Flows leave a standby blade as soon as it is not needed any more; otherwise those that live stay.
+    pub preempt: bool,
     /// Blades whose part of new flows is another than 1, 1 to [`WEIGHT_MAX`].
     pub weights: Vec<(PortId, u32)>,
     /// Blades that keep the flows they have and take no new ones.
@@ -124,6 +142,8 @@ impl FunctionConfig {
         FunctionConfig {
             name: name.to_owned(),
             blades,
+            standby: Vec::new(),
+            preempt: false,
             weights: Vec::new(),
             drain: Vec::new(),
             ips: Vec::new(),
@@ -147,6 +167,7 @@ pub(super) struct FunctionDraft {
     header: Span,
     name: Option<Spanned<String>>,
     blades: Option<Vec<Spanned<String>>>,
+    standby: Vec<Spanned<String>>,
     weights: Option<Spanned<Vec<(String, u64)>>>,
     drain: Vec<Spanned<String>>,
     ips: Vec<Spanned<IpAddr>>,
@@ -194,6 +215,7 @@ fn read_function(section: &Section<'_, '_>, out: &mut Findings<'_>) -> FunctionD
     FunctionDraft {
         header: section.span.clone(),
         blades: section.has("blades").then(|| section.read_list(out, "blades", value::reference)),
+        standby: section.read_list(out, "standby", value::reference),
         weights: section.read(out, "weights", value::named(value::integer("", 1..=u64::from(WEIGHT_MAX)))),
         drain: section.read_list(out, "drain", value::reference),
         ips: section.read_list(out, "ip", value::host_ip),
@@ -203,6 +225,7 @@ fn read_function(section: &Section<'_, '_>, out: &mut Findings<'_>) -> FunctionD
             idle_s: section
                 .read(out, "idle_s", value::integer("seconds", 1..=86_400))
                 .map_or(defaults.idle_s, |seconds| seconds.into_inner() as u32),
+            preempt: section.read(out, "preempt", value::flag).map_or(defaults.preempt, Spanned::into_inner),
             readdress: section.read(out, "readdress", value::flag).map_or(defaults.readdress, Spanned::into_inner),
             health: section.read(out, "health", value::choice(HEALTH)).map_or(defaults.health, Spanned::into_inner),
             otherwise: section.read(out, "otherwise", value::choice(OTHERWISE)).map_or(defaults.otherwise, Spanned::into_inner),
@@ -241,7 +264,7 @@ pub(super) fn check(draft: &SteeringDraft, ports: &[&PortConfig], out: &mut Find
     let mut addresses: HashMap<(Vid, IpAddr), Span> = HashMap::new();
     let mut members = 0;
     for (index, function) in draft.functions.iter().enumerate() {
-        members += function.blades.as_ref().map_or(blades.len(), Vec::len);
+        members += function.blades.as_ref().map_or(blades.len(), Vec::len) + function.standby.len();
         if index == FUNCTIONS_MAX || members > MEMBERS_MAX {
             let message = format!("[[function]] is one too many: expected at most {FUNCTIONS_MAX}, with {MEMBERS_MAX} blades in all");
             out.at(&function.header, "function", message);
@@ -253,12 +276,17 @@ pub(super) fn check(draft: &SteeringDraft, ports: &[&PortConfig], out: &mut Find
             out.twice(&name.span(), "function.name", &first, "expected a name of its own for each function");
         }
         let mut seen: HashMap<&str, Span> = HashMap::new();
-        for blade in function.blades.iter().flatten() {
+        let active = function.blades.iter().flatten().map(|blade| ("function.blades", blade));
+        for (key, blade) in active.chain(function.standby.iter().map(|blade| ("function.standby", blade))) {
             if !blades.contains(&blade.get_ref().as_str()) {
-                out.value(&blade.span(), "function.blades", not_a_blade(blade.get_ref()));
+                out.value(&blade.span(), key, not_a_blade(blade.get_ref()));
             } else if let Some(first) = seen.insert(blade.get_ref(), blade.span()) {
-                out.twice(&blade.span(), "function.blades", &first, "expected each blade once");
+                out.twice(&blade.span(), key, &first, "expected each blade once, in `blades` or in `standby`");
             }
+        }
+        if let Some(standby) = function.standby.first().filter(|_| function.blades.is_none()) {
+            let problem = "stands by for nobody in particular: expected the active ones in `blades`";
+            out.value(&standby.span(), "function.standby", problem);
         }
         if function.blades.as_ref().is_some_and(Vec::is_empty) {
             let message = "function.blades: expected at least one blade, or no `blades` for all that announce the function";
@@ -268,8 +296,9 @@ pub(super) fn check(draft: &SteeringDraft, ports: &[&PortConfig], out: &mut Find
             Some(own) => own.iter().any(|blade| blade.get_ref() == name),
             None => blades.contains(&name),
         };
-        for blade in function.drain.iter().filter(|blade| !has(blade.get_ref())) {
-            out.value(&blade.span(), "function.drain", "is none of the function's blades: expected names from `blades`");
+        let stands_by = |name: &str| function.standby.iter().any(|blade| blade.get_ref() == name);
+        for blade in function.drain.iter().filter(|blade| !has(blade.get_ref()) && !stands_by(blade.get_ref())) {
+            out.value(&blade.span(), "function.drain", "is none of the function's blades: expected names from `blades` or `standby`");
         }
         if let Some(weights) = &function.weights {
             for (name, _) in weights.get_ref().iter().filter(|(name, _)| !has(name)) {
@@ -353,6 +382,8 @@ pub(super) fn resolve(draft: SteeringDraft, ports: &[PortConfig]) -> (Vec<Functi
         weights.sort_unstable();
         FunctionConfig {
             blades: function.blades.as_deref().map(listed),
+            // In the order of the file: that is the order in which they are called.
+            standby: function.standby.iter().filter_map(|name| port_of(name.get_ref())).collect(),
             weights,
             drain: listed(&function.drain),
             ips: function.ips.into_iter().map(Spanned::into_inner).collect(),
@@ -408,6 +439,9 @@ pub(super) struct FunctionTable {
     #[serde(skip_serializing_if = "Option::is_none")]
     blades: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    standby: Vec<String>,
+    preempt: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     drain: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ip: Vec<IpAddr>,
@@ -427,6 +461,8 @@ pub(super) fn function_table(config: &Config, function: &FunctionConfig) -> Func
     FunctionTable {
         name: function.name.clone(),
         blades: function.blades.as_ref().map(|blades| blades.iter().map(name).collect()),
+        standby: function.standby.iter().map(name).collect(),
+        preempt: function.preempt,
         drain: function.drain.iter().map(name).collect(),
         ip: function.ips.clone(),
         vlan: function.vid,

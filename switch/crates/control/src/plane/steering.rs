@@ -44,6 +44,9 @@ impl Control {
         if !self.functions.blades(index).iter().any(|member| member.port == port) {
             return Err(format!("{blade} is no blade of {function}"));
         }
+        if weight.is_some() && self.config.functions[index].standby.contains(&port) {
+            return Err(format!("{blade} is a standby blade of {function}: it has the weight of the blade it stands for"));
+        }
         if let Some(weight) = weight.filter(|weight| !(1..=steering::WEIGHT_MAX).contains(weight)) {
             return Err(format!("weight = {weight}: expected 1 to {}", steering::WEIGHT_MAX));
         }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::conditions;
 use crate::plane::Control;
-use crate::steering::BladeState;
+use crate::steering::{BladeState, Duty};
 
 /// `show functions`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,11 @@ pub struct Function {
 pub struct FunctionBlade {
     /// Name of its port.
     pub blade: String,
+    /// Active or standby.
+    pub duty: Duty,
+    /// Name of the port of the active blade whose place a standby blade has taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands_for: Option<String>,
     /// How it is.
     pub state: BladeState,
     /// Its weight.
@@ -85,6 +90,8 @@ pub fn functions(control: &Control) -> Functions {
             let counters = known.blade_counters(blade);
             FunctionBlade {
                 blade: super::port_name(control, blade.port),
+                duty: blade.duty,
+                stands_for: blade.stands_for.map(|owner| super::port_name(control, owner)),
                 state: blade.state,
                 weight: blade.weight,
                 part,
