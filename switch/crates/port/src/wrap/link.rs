@@ -4,7 +4,7 @@
 //! inter-packet gap (12): `len + 24` bytes (IEEE 802.3 §4.2.3.2 and table 4-2). It has arrived when its last bit has, which is
 //! before the gap. At 1 Gb/s a 64-byte frame (60 and FCS) thus takes 672 ns, and 1,488,095 of them are complete in a second.
 //!
-//! Arithmetic is exact at any whole number of bits a second: time is counted in units of 1/rate nanoseconds, nothing is
+//! Arithmetic is exact at any whole number of bits a second: time is counted in nanoseconds and parts of 1/rate of one, nothing is
 //! rounded until a time stamp is made, and then up: a frame is not complete before its last bit is.
 //!
 //! [`LinkTx`] wraps a transmit queue: a finite queue, the wire, optionally a delay (cable, or the far end's reception).
@@ -32,18 +32,62 @@ pub const OVERHEAD_LEN: u64 = PREAMBLE_LEN + FCS_LEN + GAP_LEN;
 #[derive(Clone, Debug)]
 pub struct Wire {
     rate_bps: u64,
-    /// When the gap after the last frame is over, in 1/rate_bps nanoseconds.
-    free_at: u128,
+    /// When the gap after the last frame is over.
+    free_at: Exact,
+    /// The same rounded up: at whole nanoseconds, it is over by both or by neither.
+    free_by: Nanos,
+    gap: Exact,
+    /// What the last frame took without its gap, and its length: the next one is often as long, and a division is saved.
+    last: (usize, Exact),
+}
+
+/// A time, or a length of time, in whole nanoseconds and 1/rate_bps of one: `part` is less than the rate.
+#[derive(Clone, Copy, Debug)]
+struct Exact {
+    ns: u64,
+    part: u64,
+}
+
+impl Exact {
+    const ZERO: Exact = Exact { ns: 0, part: 0 };
+
+    /// What so many bytes take at this rate.
+    fn of(bytes: u64, rate_bps: u64) -> Exact {
+        let units = bytes.saturating_mul(8_000_000_000);
+        Exact { ns: units / rate_bps, part: units % rate_bps }
+    }
+
+    #[inline]
+    fn plus(self, other: Exact, rate_bps: u64) -> Exact {
+        let (sum, part) = (self.ns.saturating_add(other.ns), self.part + other.part);
+        match part.checked_sub(rate_bps) {
+            Some(part) => Exact { ns: sum.saturating_add(1), part },
+            None => Exact { ns: sum, part },
+        }
+    }
+
+    /// Rounded up.
+    #[inline]
+    fn ceil(self) -> Nanos {
+        Nanos(self.ns.saturating_add(u64::from(self.part > 0)))
+    }
 }
 
 impl Wire {
     /// A free wire of `rate_bps` bits a second.
     ///
     /// # Panics
-    /// If the rate is 0.
+    /// If the rate is 0, or 2^63 or more.
     pub fn new(rate_bps: u64) -> Wire {
         assert!(rate_bps > 0, "a wire of 0 bit/s carries nothing");
-        Wire { rate_bps, free_at: 0 }
+        assert!(rate_bps < 1 << 63, "no wire carries {rate_bps} bit/s");
+        Wire {
+            rate_bps,
+            free_at: Exact::ZERO,
+            free_by: Nanos::ZERO,
+            gap: Exact::of(GAP_LEN, rate_bps),
+            last: (0, Exact::of(PREAMBLE_LEN + FCS_LEN, rate_bps)),
+        }
     }
 
     /// Bits a second.
@@ -54,18 +98,20 @@ impl Wire {
     /// Is the wire free at `now`?
     #[inline]
     pub fn is_free(&self, now: Nanos) -> bool {
-        self.free_at <= self.scaled(now)
+        self.free_by <= now
     }
 
     /// The first nanosecond at which the wire is free.
+    #[inline]
     pub fn free_at(&self) -> Nanos {
-        self.unscaled(self.free_at)
+        self.free_by
     }
 
     /// Sends a frame that is ready at `ready` as soon as the wire is free; returns when its last bit is out.
     #[inline]
     pub fn send(&mut self, ready: Nanos, len: usize) -> Nanos {
-        self.occupy(self.free_at.max(self.scaled(ready)), len)
+        let start = if self.is_free(ready) { Exact { ns: ready.0, part: 0 } } else { self.free_at };
+        self.occupy(start, len)
     }
 
     /// Sends a frame that has been waiting: right after the one before.
@@ -74,24 +120,15 @@ impl Wire {
         self.occupy(self.free_at, len)
     }
 
-    fn occupy(&mut self, start: u128, len: usize) -> Nanos {
-        let end = start + self.bytes(PREAMBLE_LEN + len as u64 + FCS_LEN);
-        self.free_at = end + self.bytes(GAP_LEN);
-        self.unscaled(end)
-    }
-
     #[inline]
-    fn bytes(&self, count: u64) -> u128 {
-        count as u128 * 8_000_000_000
-    }
-
-    #[inline]
-    fn scaled(&self, time: Nanos) -> u128 {
-        time.0 as u128 * self.rate_bps as u128
-    }
-
-    fn unscaled(&self, time: u128) -> Nanos {
-        Nanos(time.div_ceil(self.rate_bps as u128) as u64)
+    fn occupy(&mut self, start: Exact, len: usize) -> Nanos {
+        if self.last.0 != len {
+            self.last = (len, Exact::of(PREAMBLE_LEN + len as u64 + FCS_LEN, self.rate_bps));
+        }
+        let end = start.plus(self.last.1, self.rate_bps);
+        self.free_at = end.plus(self.gap, self.rate_bps);
+        self.free_by = self.free_at.ceil();
+        end.ceil()
     }
 }
 
@@ -216,6 +253,7 @@ mod tests {
     use super::*;
     use crate::backend::memory::{Cable, pair};
     use crate::mempool::{Hugepages, Mempool};
+    use proptest::prelude::*;
 
     /// RFC 2544 appendix B: frames of 64 bytes complete in a second.
     #[test]
@@ -242,6 +280,23 @@ mod tests {
         }
         // 3e6 frames of 1538 bytes are 36.912e9 bits: 12.304 s at 3 Gb/s, to the nanosecond.
         assert_eq!(wire.free_at(), Nanos(12_304_000_000));
+    }
+
+    proptest! {
+        /// The same in one number of 128 bits, in units of 1/rate nanoseconds.
+        #[test]
+        fn nothing_is_rounded(rate_bps in 1_u64..500_000_000_000, frames in prop::collection::vec((0_u64..1 << 40, 0_usize..80_000), 1..50)) {
+            let (mut wire, mut free_at, rate) = (Wire::new(rate_bps), 0_u128, u128::from(rate_bps));
+            let bytes = |count: u64| u128::from(count) * 8_000_000_000;
+            for (ready, len) in frames {
+                let scaled = u128::from(ready) * rate;
+                prop_assert_eq!(wire.is_free(Nanos(ready)), free_at <= scaled);
+                let end = free_at.max(scaled) + bytes(PREAMBLE_LEN + len as u64 + FCS_LEN);
+                free_at = end + bytes(GAP_LEN);
+                prop_assert_eq!(u128::from(wire.send(Nanos(ready), len).0), end.div_ceil(rate));
+                prop_assert_eq!(u128::from(wire.free_at().0), free_at.div_ceil(rate));
+            }
+        }
     }
 
     #[test]
