@@ -17,14 +17,28 @@ pub enum Covers {
 }
 
 /// Sum of 16-bit words, folded; an odd last byte is the high half of a word.
+///
+/// Two words are taken at once: carries from the lower to the higher one are put right when the sum is folded (RFC 1071, 2 (C)).
+#[inline]
 fn sum(bytes: &[u8], start: u32) -> u32 {
-    let (pairs, odd) = bytes.as_chunks::<2>();
-    let mut sum: u64 = u64::from(start) + pairs.iter().map(|pair| u64::from(u16::from_be_bytes(*pair))).sum::<u64>();
-    sum += odd.first().map_or(0, |&byte| u64::from(byte) << 8);
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
+    let (fours, rest) = bytes.as_chunks::<4>();
+    let mut sum = u64::from(start);
+    for four in fours {
+        sum += u64::from(u32::from_be_bytes(*four));
     }
-    sum as u32
+    let (twos, odd) = rest.as_chunks::<2>();
+    sum += twos.first().map_or(0, |two| u64::from(u16::from_be_bytes(*two)));
+    sum += odd.first().map_or(0, |&byte| u64::from(byte) << 8);
+    fold(sum)
+}
+
+#[inline]
+fn fold(sum: u64) -> u32 {
+    // 33 bits, 18, 17, 16.
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u32
 }
 
 /// Writes `new` at byte `at`, an even number of bytes into its header or the second of such a pair, and takes the checksums
@@ -39,19 +53,11 @@ pub fn replace(bytes: &mut [u8], layers: &Layers, at: usize, new: &[u8], covers:
     let old = 0xffff - sum(words, 0);
     words[at - start..at - start + new.len()].copy_from_slice(new);
     let change = sum(words, old);
-    let header = (ip.version == Version::V4 && covers != Covers::L4).then_some(ip.at + 10);
-    let protocol = layers.l4.map(|l4| l4.protocol);
-    // ICMP of IPv4 has no pseudo header.
-    let in_l4 = covers != Covers::Ip && protocol != Some(1);
-    let l4 = layers.l4_checksum(bytes).filter(|_| in_l4);
+    let (header, l4) = places(bytes, layers, covers);
     if let Some(at) = header {
         add_to(bytes, at, change);
     }
-    if let Some(at) = l4 {
-        let udp = protocol == Some(17);
-        if udp && bytes[at..at + 2] == [0, 0] {
-            return; // None was made (RFC 768).
-        }
+    if let Some((at, udp)) = l4 {
         add_to(bytes, at, change);
         if udp && bytes[at..at + 2] == [0, 0] {
             bytes[at..at + 2].fill(0xff);
@@ -59,11 +65,69 @@ pub fn replace(bytes: &mut [u8], layers: &Layers, at: usize, new: &[u8], covers:
     }
 }
 
+/// Where the checksum of IPv4's header is, and that of the protocol above and whether that is UDP, as far as they cover such a field and
+/// are there.
+fn places(bytes: &[u8], layers: &Layers, covers: Covers) -> (Option<usize>, Option<(usize, bool)>) {
+    let Some(ip) = layers.ip else { return (None, None) };
+    let header = (ip.version == Version::V4 && covers != Covers::L4).then_some(ip.at + 10);
+    let protocol = layers.l4.map(|l4| l4.protocol);
+    // ICMP of IPv4 has no pseudo header.
+    let in_l4 = covers != Covers::Ip && protocol != Some(1);
+    let l4 = layers.l4_checksum(bytes).filter(|_| in_l4).map(|at| (at, protocol == Some(17)));
+    // None was made (RFC 768).
+    let l4 = l4.filter(|&(at, udp)| !udp || bytes[at..at + 2] != [0, 0]);
+    (header, l4)
+}
+
+/// The checksums of a frame without its addresses: for a frame that is sent again and again with others. The same as [`replace`] on the
+/// frame as it was.
+#[derive(Clone, Copy, Debug)]
+pub struct Without {
+    /// Where the checksum of IPv4's header is, and its complement without the addresses.
+    header: Option<(usize, u32)>,
+    /// The same of the protocol above, and whether it is UDP.
+    l4: Option<(usize, u32, bool)>,
+}
+
+impl Without {
+    /// Of a frame and what is in it now: parts of its addresses, each of which begins an even number of bytes into its header.
+    pub fn new(bytes: &[u8], layers: &Layers, now: &[u32]) -> Without {
+        let (header, l4) = places(bytes, layers, Covers::Both);
+        let old = 0xffff - fold(words(now));
+        let without = |at: usize| u32::from(!u16::from_be_bytes([bytes[at], bytes[at + 1]])) + old;
+        Without { header: header.map(|at| (at, without(at))), l4: l4.map(|(at, udp)| (at, without(at), udp)) }
+    }
+
+    /// Writes the checksums of the frame with these in the same places, which are not written.
+    #[inline]
+    pub fn write(&self, bytes: &mut [u8], new: &[u32]) {
+        let new = words(new);
+        let mut put = |at: usize, value: u16| {
+            if let Some(place) = bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+                *place = value.to_be_bytes();
+            }
+        };
+        if let Some((at, without)) = self.header {
+            put(at, !(fold(u64::from(without) + new) as u16));
+        }
+        if let Some((at, without, udp)) = self.l4 {
+            let value = !(fold(u64::from(without) + new) as u16);
+            put(at, if udp && value == 0 { 0xffff } else { value });
+        }
+    }
+}
+
+/// The sum, not folded.
+#[inline]
+fn words(pairs: &[u32]) -> u64 {
+    pairs.iter().map(|&pair| u64::from(pair)).sum()
+}
+
 /// HC' = ~(~HC + ~m + m') (RFC 1624, equation 3).
 fn add_to(bytes: &mut [u8], at: usize, change: u32) {
     let Some(field) = bytes.get_mut(at..at + 2) else { return };
     let old = u16::from_be_bytes([field[0], field[1]]);
-    let new = !(sum(&(!old).to_be_bytes(), change) as u16);
+    let new = !(fold(u64::from(!old) + u64::from(change)) as u16);
     field.copy_from_slice(&new.to_be_bytes());
 }
 
@@ -132,6 +196,37 @@ mod tests {
     }
 
     proptest! {
+        /// In one step from the frame as it was, or in two: addresses of both sides, of all protocols and checksums.
+        #[test]
+        fn without_the_addresses_is_replacing_them(
+            mut frame in prop::collection::vec(any::<u8>(), 54..90),
+            protocol in prop::sample::select(vec![1_u8, 6, 17, 58, 99]),
+            v6: bool,
+            none: bool,
+            new: [u32; 2],
+        ) {
+            frame[12..14].copy_from_slice(if v6 { &[0x86, 0xdd] } else { &[8, 0] });
+            if v6 {
+                (frame[14], frame[20]) = (0x60, protocol);
+            } else {
+                (frame[14], frame[20], frame[21], frame[23]) = (0x45, 0, 0, protocol);
+            }
+            let layers = Layers::of(&frame).unwrap();
+            if none && let Some(at) = layers.l4_checksum(&frame) {
+                frame[at..at + 2].fill(0);
+            }
+            let places = layers.address_ranges().unwrap().map(|range| range.end - 4);
+            let now = places.map(|at| u32::from_be_bytes(frame[at..at + 4].try_into().unwrap()));
+            let without = Without::new(&frame, &layers, &now);
+            let mut replaced = frame.clone();
+            for (at, new) in places.into_iter().zip(new) {
+                replace(&mut replaced, &layers, at, &new.to_be_bytes(), Covers::Both);
+                frame[at..at + 4].copy_from_slice(&new.to_be_bytes());
+            }
+            without.write(&mut frame, &new);
+            prop_assert_eq!(frame, replaced);
+        }
+
         /// The wire crate's arithmetic is another's: what we made must come to 0 there.
         #[test]
         fn changed_and_made_anew_are_the_same(

@@ -5,9 +5,10 @@
 //!
 //! Threads: one owner, the loop that sends.
 
+use port::mempool::SEGMENT_MAX;
 use port::{Nanos, Packet, PoolCache};
 
-use super::matching::{Matcher, Sent};
+use super::matching::Matcher;
 use super::schedule::Departure;
 use super::unique::Unique;
 use super::{FRAME_LEN_MIN, Frame};
@@ -35,36 +36,64 @@ impl<'a> Maker<'a> {
         Maker { frames, unique, stamps: stamped.then(|| vec![0; streams]), keys, bytes: Vec::new() }
     }
 
-    /// The packet of a departure out of `port`, in a run that began at `start`; `None` if no buffer is free: it may be asked for again.
+    /// The packet of a departure, in a run that began at `start`, and the key of its bytes for the matcher (0 if nobody asks); `None` if no
+    /// buffer is free: it may be asked for again.
+    #[inline]
     pub fn make(
         &mut self,
-        port: usize,
         departure: &Departure,
         start: Nanos,
         matcher: Option<&mut Matcher>,
         pool: &mut PoolCache,
-    ) -> Option<(Packet, Sent)> {
+    ) -> Option<(Packet, u64)> {
         let Departure { frame, round, begin, .. } = *departure;
-        let sent = |key| Sent { key, frame, round, port, planned: begin, at: begin };
-        let changes = round > 0 && self.unique.changes();
-        if !changes && self.stamps.is_none() {
-            let mut packet = pool.alloc_copy(&self.frames[frame].bytes)?;
+        if self.stamps.is_some() || (round > 0 && self.unique.changes()) {
+            return self.make_anew(frame, round, start + begin, matcher, pool);
+        }
+        let mut packet = pool.alloc_copy(&self.frames[frame].bytes)?;
+        if packet.len() < FRAME_LEN_MIN {
             // A buffer of its own, and short: there is room.
             pool.pad_to(&mut packet, FRAME_LEN_MIN);
-            return Some((packet, sent(self.keys.get(frame).copied().unwrap_or(0))));
         }
-        self.write(frame, round);
-        let stream = self.frames[frame].interface as usize;
+        Some((packet, self.keys.get(frame).copied().unwrap_or(0)))
+    }
+
+    /// In its buffer, if one is long enough: then nothing is copied twice.
+    fn make_anew(
+        &mut self,
+        frame: usize,
+        round: u64,
+        intended: Nanos,
+        matcher: Option<&mut Matcher>,
+        pool: &mut PoolCache,
+    ) -> Option<(Packet, u64)> {
+        let original = &self.frames[frame];
+        let stream = original.interface as usize;
         let number = self.stamps.as_mut().and_then(|stamps| stamps.get_mut(stream));
-        if let Some(number) = &number {
-            let intended = start + begin;
-            Stamp { stream: stream as u16, sequence: **number, intended, sent: intended }.write(&mut self.bytes);
-        }
-        let packet = pool.alloc_copy(&self.bytes)?;
+        let stamp = number.as_ref().map(|number| Stamp { stream: stream as u16, sequence: **number, intended, sent: intended });
+        let finish = |bytes: &mut [u8], unique: &Unique| {
+            unique.apply(frame, round, bytes);
+            if let Some(stamp) = stamp {
+                stamp.write(bytes);
+            }
+            matcher.map_or(0, |matcher| matcher.key(bytes))
+        };
+        let made = if original.bytes.len() <= SEGMENT_MAX {
+            let mut packet = pool.alloc_copy(&original.bytes)?;
+            pool.pad_to(&mut packet, FRAME_LEN_MIN);
+            let Some(bytes) = pool.bytes_mut(&mut packet) else { unreachable!("a new packet is not shared") };
+            let key = finish(bytes, &self.unique);
+            (packet, key)
+        } else {
+            self.bytes.clear();
+            self.bytes.extend_from_slice(&original.bytes);
+            let key = finish(&mut self.bytes, &self.unique);
+            (pool.alloc_copy(&self.bytes)?, key)
+        };
         if let Some(number) = number {
             *number = number.wrapping_add(1);
         }
-        Some((packet, sent(matcher.map_or(0, |matcher| matcher.key(&self.bytes)))))
+        Some(made)
     }
 
     /// The bytes of a frame as loop `round` has them, without stamp.
@@ -78,8 +107,6 @@ impl<'a> Maker<'a> {
         bytes.clear();
         bytes.extend_from_slice(&original.bytes);
         bytes.resize(original.wire_len(), 0);
-        if round > 0 && self.unique.changes() {
-            self.unique.apply(frame, round, bytes);
-        }
+        self.unique.apply(frame, round, bytes);
     }
 }

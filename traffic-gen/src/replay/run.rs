@@ -9,6 +9,7 @@
 //! Frames that come back are known by their content ([`matching`](super::matching)): nothing is written into them. Their latency is
 //! from before a burst is handed over to after one was taken: a turn of this loop is part of it.
 
+use arrayvec::ArrayVec;
 use port::clock::TscClock;
 use port::wrap::link::Wire;
 use port::{BURST_MAX, Burst, DeviceStatistics, Nanos, Packet, PoolCache, Port, Refusal};
@@ -126,8 +127,17 @@ pub struct Progress {
     pub step: bool,
 }
 
+/// A frame that waits to be handed over: the fields of [`Sent`] that differ.
+struct Due {
+    key: u64,
+    frame: usize,
+    round: u64,
+    planned: Nanos,
+}
+
 /// A port while it runs.
 struct Active {
+    index: usize,
     port: Port,
     lane: Lane,
     /// When the run began, by the clock that ports are told.
@@ -135,9 +145,9 @@ struct Active {
     wire: Wire,
     /// Packets that are due, and what they are.
     waiting: Burst,
-    due: Vec<Sent>,
-    /// The next frame of the lane, made before its time.
-    made: Option<(Packet, Sent)>,
+    due: ArrayVec<Due, BURST_MAX>,
+    /// The next frame of the lane, made before its time, and the key of its bytes.
+    made: Option<(Packet, u64)>,
     /// Since when the port has taken nothing.
     stuck_since: Option<Nanos>,
     pacing: PacingMeter,
@@ -152,8 +162,9 @@ struct Active {
 pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progress) -> bool) -> Replayed {
     let Setup { frames, schedule, ports, learning, mut pool, unique, step, listen, matching, stamped } = setup;
     let planned = schedule.total();
-    let lanes = schedule.into_lanes().into_iter().zip(ports);
-    let mut ports: Vec<Active> = lanes.map(|(lane, (name, port, line_bps))| Active::new(lane, name, port, line_bps)).collect();
+    let lanes = schedule.into_lanes().into_iter().zip(ports).enumerate();
+    let mut ports: Vec<Active> =
+        lanes.map(|(index, (lane, (name, port, line_bps)))| Active::new(index, lane, name, port, line_bps)).collect();
     let mut matcher = matching.map(|matching| Matcher::new(frames, ports.len(), matching));
     let mut maker = Maker::new(frames, unique, stamped, matcher.as_mut());
     let mut timeline = Timeline::default();
@@ -174,9 +185,9 @@ pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progres
             ports.iter_mut().for_each(|active| active.port.device.maintain(start + now));
         }
         let (mut sent_now, mut received_now) = (false, false);
-        for (index, active) in ports.iter_mut().enumerate() {
+        for active in &mut ports {
             let room = step.map_or(u64::MAX, |step| step - stepped);
-            active.make_due(now, room, &mut pool, |departure, pool| maker.make(index, departure, start, matcher.as_mut(), pool));
+            active.make_due(now, room, &mut pool, |departure, pool| maker.make(departure, start, matcher.as_mut(), pool));
             // Making frames takes time; the first turn of a port would be charged with it.
             let handed_over = if time.is_virtual() || active.waiting.is_empty() { now } else { time.now().since(start) };
             if stamped {
@@ -195,7 +206,7 @@ pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progres
                 received_now = true;
                 let at = time.now().since(start);
                 timeline.received(at, received.len() as u64);
-                active.look_at(index, at, &mut received, &mut pool, matcher.as_mut(), &mut timeline);
+                active.look_at(at, &mut received, &mut pool, matcher.as_mut(), &mut timeline);
             }
         }
         turns += 1;
@@ -208,8 +219,8 @@ pub fn run(setup: Setup<'_>, time: &mut impl Time, watch: &mut dyn FnMut(Progres
             break;
         }
         if !time.is_virtual() {
-            for (index, active) in ports.iter_mut().enumerate() {
-                active.make_ahead(&mut pool, |departure, pool| maker.make(index, departure, start, matcher.as_mut(), pool));
+            for active in &mut ports {
+                active.make_ahead(&mut pool, |departure, pool| maker.make(departure, start, matcher.as_mut(), pool));
                 // What a port has sent comes back through it, also when nothing new is due.
                 if sent_now || turns.is_multiple_of(64) {
                     active.port.tx[0].flush(start + now, &mut pool);
@@ -284,8 +295,9 @@ fn next_time(ports: &mut [Active], now: Nanos) -> Option<Nanos> {
 }
 
 impl Active {
-    fn new(lane: Lane, name: String, port: Port, line_bps: u64) -> Active {
+    fn new(index: usize, lane: Lane, name: String, port: Port, line_bps: u64) -> Active {
         Active {
+            index,
             before: port.device.statistics(),
             at_end: None,
             port,
@@ -293,7 +305,7 @@ impl Active {
             start: Nanos::ZERO,
             wire: Wire::new(line_bps),
             waiting: Burst::new(),
-            due: Vec::with_capacity(BURST_MAX),
+            due: ArrayVec::new(),
             made: None,
             stuck_since: None,
             pacing: PacingMeter::default(),
@@ -313,18 +325,17 @@ impl Active {
         now: Nanos,
         room: u64,
         pool: &mut PoolCache,
-        mut make: impl FnMut(&Departure, &mut PoolCache) -> Option<(Packet, Sent)>,
+        mut make: impl FnMut(&Departure, &mut PoolCache) -> Option<(Packet, u64)>,
     ) {
         let mut made = 0;
         while self.waiting.len() < BURST_MAX && made < room && self.wire.is_free(now + AHEAD) {
-            let Some(departure) = self.lane.peek().filter(|departure| departure.begin <= now) else { break };
-            self.lane.next();
+            let Some(departure) = self.lane.next_due(now) else { break };
             self.result.planned(&departure);
             match self.made.take().or_else(|| make(&departure, pool)) {
-                Some((packet, sent)) => {
+                Some((packet, key)) => {
                     self.wire.send(now, packet.len());
                     self.waiting.push(packet);
-                    self.due.push(sent);
+                    self.due.push(Due { key, frame: departure.frame, round: departure.round, planned: departure.begin });
                     made += 1;
                 }
                 None => self.result.no_buffer += 1,
@@ -333,12 +344,12 @@ impl Active {
     }
 
     /// Makes the next frame of the lane, whose time has not come; without a buffer it is tried again when it has.
-    fn make_ahead(&mut self, pool: &mut PoolCache, make: impl FnOnce(&Departure, &mut PoolCache) -> Option<(Packet, Sent)>) {
+    fn make_ahead(&mut self, pool: &mut PoolCache, make: impl FnOnce(&Departure, &mut PoolCache) -> Option<(Packet, u64)>) {
         if self.made.is_none()
             && self.waiting.is_empty()
             && let Some(departure) = self.lane.peek()
         {
-            self.made = make(&departure, pool);
+            self.made = make(departure, pool);
         }
     }
 
@@ -370,7 +381,8 @@ impl Active {
                     self.pacing.departed(due.planned, now);
                 }
                 if let Some(matcher) = &mut matcher {
-                    matcher.sent(Sent { at: now, ..due });
+                    let Due { key, frame, round, planned } = due;
+                    matcher.sent(Sent { key, frame, round, port: self.index, planned, at: now });
                 }
                 self.result.sent(now, *len);
                 bytes += *len as u64;
@@ -421,15 +433,7 @@ impl Active {
     }
 
     /// Counts what came in at `at`, and finds out what it is.
-    fn look_at(
-        &mut self,
-        port: usize,
-        at: Nanos,
-        burst: &mut Burst,
-        pool: &mut PoolCache,
-        mut matcher: Option<&mut Matcher>,
-        timeline: &mut Timeline,
-    ) {
+    fn look_at(&mut self, at: Nanos, burst: &mut Burst, pool: &mut PoolCache, mut matcher: Option<&mut Matcher>, timeline: &mut Timeline) {
         let mut whole = Vec::new();
         for packet in burst.drain(..) {
             whole.clear();
@@ -437,7 +441,7 @@ impl Active {
             pool.free(packet);
             self.result.received += 1;
             self.result.received_bytes += whole.len() as u64;
-            if let Some(latency) = matcher.as_mut().and_then(|matcher| matcher.arrived(port, &whole, at)) {
+            if let Some(latency) = matcher.as_mut().and_then(|matcher| matcher.arrived(self.index, &whole, at)) {
                 timeline.took(at, latency);
             }
         }

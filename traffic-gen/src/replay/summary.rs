@@ -52,8 +52,7 @@ pub struct PortSummary {
     pub first: Option<Nanos>,
     /// When the last one was.
     pub last: Option<Nanos>,
-    /// When the line was free again after the last frame, by the schedule. Rates are counted up to here: a rate up to the last
-    /// bit would be above the line's.
+    /// When the last bit of the last frame was out, by the schedule.
     pub end: Nanos,
     /// Frames that the schedule held back because the line was still busy.
     pub held_back: u64,
@@ -112,7 +111,7 @@ impl PortSummary {
         self.behind = departure.begin.since(departure.planned);
         self.held_back += u64::from(self.behind > Nanos::ZERO);
         self.held_back_max = self.held_back_max.max(self.behind);
-        self.end = departure.end + Nanos((GAP_LEN * 8 * 1_000_000_000).div_ceil(self.line_bps));
+        self.end = departure.end;
     }
 
     /// The port took a frame of so many bytes.
@@ -121,6 +120,13 @@ impl PortSummary {
         self.sent_bytes += len as u64;
         self.first.get_or_insert(now);
         self.last = Some(now);
+    }
+
+    /// When the line was free again after the last frame, by the schedule. Rates are counted up to here: a rate up to the last
+    /// bit would be above the line's.
+    pub fn free_again(&self) -> Nanos {
+        let gap = Nanos((GAP_LEN * 8 * 1_000_000_000).div_ceil(self.line_bps));
+        if self.due > 0 { self.end + gap } else { Nanos::ZERO }
     }
 
     /// Frames that should have been sent and were not.
@@ -382,7 +388,7 @@ impl Summary {
             notes.extend(account_notes(account, &replayed.suspects, ports));
         }
         let first = ports.iter().filter_map(|port| port.first).min().unwrap_or_default();
-        let last = ports.iter().filter(|port| port.sent > 0).map(|port| port.end.max(port.last.unwrap_or_default())).max();
+        let last = ports.iter().filter(|port| port.sent > 0).map(|port| port.free_again().max(port.last.unwrap_or_default())).max();
         let seconds = last.unwrap_or_default().since(first).as_secs_f64();
         let rate = |count: f64| if seconds > 0.0 { count / seconds } else { 0.0 };
         Summary {

@@ -2,7 +2,7 @@
 //! firewall new flows (`--unique-ip`, `--unique-mac`).
 //!
 //! IP: the higher of the two addresses of a packet goes up by the loop's number, the lower one down, as in tcpreplay: both
-//! directions of a flow change alike. Checksums go along.
+//! directions of a flow change alike. Checksums go along: what they are without the two addresses is worked out once.
 //!
 //! MAC: in every loop but the first, station `s` of the `n` in the captures is `x:xx:xx…` with the number `loop * n + s` below a
 //! first octet that no station has (locally administered, unicast). No two stations of any two loops are alike. Group
@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 
 use super::{Frame, addresses};
-use crate::edit::checksum::{Covers, replace};
+use crate::edit::checksum::{Covers, Without, replace};
 use crate::edit::layers::Layers;
 
 /// Bytes of the two addresses in the header.
@@ -23,9 +23,24 @@ const HEADER_LEN: usize = 12;
 pub struct Unique {
     /// IP addresses change every so many loops; `None`: never.
     ip_loops: Option<u64>,
+    /// Of each frame: its IP addresses, if they change.
+    ips: Vec<Option<Ips>>,
     macs: Option<Macs>,
-    /// Of each frame: where its headers are. Addresses change, their places do not.
+    /// Of each frame, if MACs change: where its headers are. Addresses change, their places do not.
     layers: Vec<Option<Layers>>,
+}
+
+/// The two IP addresses of a frame.
+#[derive(Clone, Copy, Debug)]
+struct Ips {
+    /// Where the last 32 bits of each are: all of an IPv4 address.
+    src_at: usize,
+    dst_at: usize,
+    /// As captured.
+    src: u32,
+    dst: u32,
+    source_is_higher: bool,
+    without: Without,
 }
 
 #[derive(Clone, Debug)]
@@ -39,16 +54,16 @@ struct Macs {
 impl Unique {
     /// For these frames. `ip_loops`: IP addresses change every so many loops.
     pub fn new(frames: &[Frame], ip_loops: Option<u64>, macs: bool) -> Unique {
-        let changes = ip_loops.is_some() || macs;
-        let layers = |frame: &Frame| {
+        let padded = |frame: &Frame| {
             let mut bytes = frame.bytes.to_vec();
             bytes.resize(frame.wire_len(), 0);
-            Layers::of(&bytes)
+            bytes
         };
         Unique {
             ip_loops: ip_loops.map(|loops| loops.max(1)),
+            ips: if ip_loops.is_some() { frames.iter().map(|frame| Ips::of(&padded(frame))).collect() } else { Vec::new() },
             macs: macs.then(|| Macs::of(frames)),
-            layers: if changes { frames.iter().map(layers).collect() } else { Vec::new() },
+            layers: if macs { frames.iter().map(|frame| Layers::of(&padded(frame))).collect() } else { Vec::new() },
         }
     }
 
@@ -59,46 +74,60 @@ impl Unique {
 
     /// Changes frame number `index` of the list as loop `round` has it; `bytes` are the frame's.
     pub fn apply(&self, index: usize, round: u64, bytes: &mut [u8]) {
-        let layers = self.layers.get(index).and_then(Option::as_ref).filter(|layers| layers.ip.is_some());
+        if round == 0 {
+            return;
+        }
+        // First: it counts on the frame being as captured.
+        if let Some(loops) = self.ip_loops
+            && let Some(Some(ips)) = self.ips.get(index)
+        {
+            // Mostly 1, and a division takes its time.
+            let step = if loops == 1 { round } else { round / loops };
+            ips.apply(step as u32, bytes);
+        }
         if let Some(macs) = &self.macs
-            && round > 0
             && let Some(stations) = macs.of_frame.get(index)
         {
             for &(at, station) in stations {
                 let mac = macs.mac(round, station);
                 // In the header no checksum covers it, in ARP neither.
-                match layers.filter(|_| at >= HEADER_LEN) {
+                if at < HEADER_LEN {
+                    bytes.get_mut(at..at + 6).into_iter().for_each(|place| place.copy_from_slice(&mac));
+                    continue;
+                }
+                match self.layers.get(index).and_then(Option::as_ref).filter(|layers| layers.ip.is_some()) {
                     Some(layers) => replace(bytes, layers, at, &mac, Covers::L4),
                     None => bytes.get_mut(at..at + 6).into_iter().for_each(|place| place.copy_from_slice(&mac)),
                 }
             }
         }
-        if let Some(loops) = self.ip_loops
-            && round / loops > 0
-            && let Some(layers) = layers
-            && let Some([src, dst]) = layers.address_ranges()
-            && let (Some(old_src), Some(old_dst)) = (bytes.get(src.clone()), bytes.get(dst.clone()))
-        {
-            let step = (round / loops) as u32;
-            let source_is_higher = old_src > old_dst;
-            // The last 32 bits: all of an IPv4 address.
-            let changed = |end: usize, up: bool| {
-                let old = u32::from_be_bytes(*bytes.get(end - 4..end)?.first_chunk()?);
-                Some(if up { old.wrapping_add(step) } else { old.wrapping_sub(step) }.to_be_bytes())
-            };
-            let (new_src, new_dst) = (changed(src.end, source_is_higher), changed(dst.end, !source_is_higher));
-            match (new_src, new_dst) {
-                // Two neighbours are changed at once: checksums, too.
-                (Some([a, b, c, d]), Some([e, f, g, h])) if src.end + 4 == dst.end => {
-                    replace(bytes, layers, src.end - 4, &[a, b, c, d, e, f, g, h], Covers::Both);
-                }
-                _ => {
-                    for (end, new) in [(src.end, new_src), (dst.end, new_dst)] {
-                        new.iter().for_each(|new| replace(bytes, layers, end - 4, new, Covers::Both));
-                    }
-                }
+    }
+}
+
+impl Ips {
+    fn of(bytes: &[u8]) -> Option<Ips> {
+        let layers = Layers::of(bytes)?;
+        let [src, dst] = layers.address_ranges()?;
+        let source_is_higher = bytes.get(src.clone())? > bytes.get(dst.clone())?;
+        let (src_at, dst_at) = (src.end - 4, dst.end - 4);
+        let [src, dst] = [src_at, dst_at].map(|at| bytes.get(at..)?.first_chunk().copied().map(u32::from_be_bytes));
+        let (src, dst) = (src?, dst?);
+        Some(Ips { src_at, dst_at, src, dst, source_is_higher, without: Without::new(bytes, &layers, &[src, dst]) })
+    }
+
+    #[inline]
+    fn apply(&self, step: u32, bytes: &mut [u8]) {
+        if step == 0 {
+            return;
+        }
+        let step = if self.source_is_higher { step } else { step.wrapping_neg() };
+        let (src, dst) = (self.src.wrapping_add(step), self.dst.wrapping_sub(step));
+        for (at, new) in [(self.src_at, src), (self.dst_at, dst)] {
+            if let Some(place) = bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+                *place = new.to_be_bytes();
             }
         }
+        self.without.write(bytes, &[src, dst]);
     }
 }
 
