@@ -1,11 +1,11 @@
 //! What passes between a worker and control, and between workers: all over bounded rings; full means drop and count.
 
-use port::{Packet, PortId};
+use port::{Nanos, Packet, PortId};
 use wire::message::{Header, MAX_OFFENDING_LEN};
 use wire::{MacAddr, Vid};
 
 use crate::bus::Sender;
-use crate::fdb::{Key, Kind, Record};
+use crate::fdb::{Key, Kind, Limits, Record};
 use crate::verdict::PuntReason;
 
 /// A frame for control.
@@ -86,6 +86,13 @@ pub enum Command {
     },
     /// Remove an entry, learned or set by hand.
     RemoveEntry(Key),
+    /// Another ageing time and other limits.
+    Tune {
+        /// The ageing time; 0 never ages.
+        ageing: Nanos,
+        /// As for [`Fdb::set_limits`](crate::fdb::Fdb::set_limits).
+        limits: Box<Limits>,
+    },
     /// Send the FDB as [`Event::FdbPart`]s with this number.
     DumpFdb(u64),
 }

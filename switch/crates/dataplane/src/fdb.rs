@@ -25,10 +25,12 @@ use port::{PORTS_MAX, PortId};
 use wire::{MacAddr, Vid};
 
 mod front;
+mod ticks;
 
 pub(crate) use front::Ages;
 pub use front::Place;
 use front::{Front, GENERATIONS, STAMPS, Value};
+pub(crate) use ticks::Ticks;
 
 /// VID in bits 48 to 59, the MAC's raw form below.
 pub type Key = u64;
@@ -485,6 +487,12 @@ impl Fdb {
     /// The ageing time in ticks: [`TICKS_PER_AGE`], or `u32::MAX` for never.
     pub fn set_age(&mut self, age_ticks: u32) {
         self.age_ticks = age_ticks;
+    }
+
+    /// Other limits for VLANs and ports. The total stays: it is what room was made for. Where there are more entries than a lower limit
+    /// allows, none is forgotten, and none learned until it allows one more.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = Limits { total: self.limits.total, ..limits };
     }
 
     /// Buckets of the table, for [`records`](Self::records) and [`sweep`](Self::sweep).

@@ -21,7 +21,7 @@ use sync::snapshot::Reader;
 use crate::bus::{Bus, BusSpec, PublishedBus, Sender};
 use crate::counters::{PortCounters, PublishedCounters, WorkerCounters};
 use crate::event::{Command, Crossing, Event, FdbUpdate, Punted};
-use crate::fdb::{Fdb, Key, Limits, TICKS_PER_AGE};
+use crate::fdb::{Fdb, Key, Limits, Ticks};
 use crate::learn::Updates;
 use crate::pipeline::{self, Context, Notes, Observer, Phase};
 use crate::steer::{PublishedSteering, Steerer};
@@ -90,8 +90,7 @@ pub struct Worker {
     tables: Reader<Tables>,
     pool: PoolCache,
     fdb: Fdb,
-    /// An FDB tick; `u64::MAX` if nothing ages.
-    tick: Nanos,
+    ticks: Ticks,
     rx: Vec<RxSlot>,
     /// The first prime from the number of these on.
     rx_places: usize,
@@ -157,8 +156,8 @@ pub fn build(
         workers.push(Worker {
             tables: tables.clone(),
             pool: pool.cache(),
-            fdb: Fdb::new(sizes.fdb.clone(), if sizes.ageing.0 == 0 { u32::MAX } else { TICKS_PER_AGE }, sizes.seed),
-            tick: if sizes.ageing.0 == 0 { Nanos(u64::MAX) } else { Nanos((sizes.ageing.0 / TICKS_PER_AGE as u64).max(1)) },
+            fdb: Fdb::new(sizes.fdb.clone(), Ticks::per_age(sizes.ageing), sizes.seed),
+            ticks: Ticks::new(sizes.ageing),
             rx: Vec::new(),
             rx_places: 2,
             output: Output::new(routes, crossings),
@@ -248,7 +247,7 @@ impl Worker {
     /// in who is learned next at a limit.
     #[inline]
     pub fn turn<O: Observer>(&mut self, now: Nanos, observer: &mut O) -> usize {
-        let tick = (now.0 / self.tick.0) as u32;
+        let tick = self.ticks.at(now);
         self.fdb.advance(tick);
         let mut handled = self.receive(now, tick, observer);
         if !self.updates_from.is_empty() {
@@ -362,6 +361,11 @@ impl Worker {
                 Command::RemoveEntry(key) => {
                     self.fdb.remove(key);
                 }
+                Command::Tune { ageing, limits } => {
+                    self.ticks.change(now, ageing);
+                    self.fdb.set_age(Ticks::per_age(ageing));
+                    self.fdb.set_limits(*limits);
+                }
                 Command::DumpFdb(request) => self.dump = Some((request, 0)),
             }
         }
@@ -371,7 +375,7 @@ impl Worker {
     /// Sweeps, shows, counts. Called every [`HOUSEKEEPING_TURNS`] turns; a simulation, and a thread before it sleeps or ends,
     /// call it themselves.
     pub fn housekeep(&mut self, now: Nanos) {
-        let tick = (now.0 / self.tick.0) as u32;
+        let tick = self.ticks.at(now);
         self.fdb.sweep(tick, SWEEP_BUCKETS);
         if let Some((request, from)) = self.dump {
             let to = (from + DUMP_BUCKETS).min(self.fdb.buckets());
