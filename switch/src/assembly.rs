@@ -6,12 +6,11 @@ use control::Control;
 use control::config::PortConfig;
 use control::config::{Config, PortKind, Role};
 use dataplane::Worker;
-use dataplane::fdb::Limits;
 use dataplane::worker::{self, Sizes};
 use port::backend::af_xdp;
 use port::backend::dpdk::{self, EalSettings};
 use port::backend::memory::{self, Cable, Plug};
-use port::{BURST_MAX, LinkState, Mempool, Nanos, OpenOptions, PORTS_MAX, Port};
+use port::{BURST_MAX, LinkState, Mempool, Nanos, OpenOptions, Port};
 use thiserror::Error;
 
 /// Frames that wait for control, per worker.
@@ -71,14 +70,10 @@ pub fn mempool(config: &Config) -> io::Result<Mempool> {
 
 /// Sizes of the data plane for `config`.
 pub fn sizes(config: &Config, seed: u64) -> Sizes {
-    let mut per_port = [config.fdb.limit_per_port.unwrap_or(u32::MAX); PORTS_MAX];
-    for (limit, port) in per_port.iter_mut().zip(&config.ports) {
-        *limit = port.fdb_limit.unwrap_or(*limit);
-    }
     Sizes {
         workers: config.switch.workers,
         burst: config.switch.burst,
-        fdb: Limits { total: config.fdb.limit, per_vlan: config.fdb.limit_per_vlan.unwrap_or(u32::MAX), per_port },
+        fdb: control::tables::fdb_limits(config),
         ageing: Nanos::from_millis(config.fdb.ageing_ms),
         seed,
         punt_ring: PUNT_RING,

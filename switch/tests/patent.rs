@@ -13,6 +13,8 @@ mod chance;
 mod hotswap;
 #[path = "patent/joined.rs"]
 mod joined;
+#[path = "patent/reload.rs"]
+mod reload;
 #[path = "patent/standby.rs"]
 mod standby;
 #[path = "patent/steering.rs"]

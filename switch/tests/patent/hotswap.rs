@@ -9,7 +9,10 @@ use super::blades::*;
 use super::{UPLINK, four_blades_of};
 
 /// Frames of 60 bytes from blade 1 to 2, 2 to the network, and from there to 1, each of 200 rounds; what came to each of these ports.
-fn others(stage: &mut bladeswitch::replay::Stage, mut each: impl FnMut(&mut bladeswitch::replay::Stage, u64)) -> Vec<(PortId, Vec<u8>)> {
+pub fn others(
+    stage: &mut bladeswitch::replay::Stage,
+    mut each: impl FnMut(&mut bladeswitch::replay::Stage, u64),
+) -> Vec<(PortId, Vec<u8>)> {
     for round in 0..200u64 {
         each(stage, round);
         let mark = round as u8;

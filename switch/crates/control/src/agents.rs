@@ -203,6 +203,11 @@ impl Agents {
         (self.session, self.sealer) = (session, sealer);
     }
 
+    /// Other times from now on; the key stays as it was begun with.
+    pub fn set_config(&mut self, config: AgentsConfig) {
+        self.config = config;
+    }
+
     /// A control message that came in by `port`, whose blade is in `slot`. Tells whether what is known of any blade has changed.
     pub fn handle_message(
         &mut self,

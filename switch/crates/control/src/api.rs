@@ -7,7 +7,7 @@
 //! Threads: one of its own, with a small asynchronous runtime. A request takes control's lock for as long as it takes to copy what it
 //! shows, never while it waits; the forwarding threads are not involved, except that the first worker is asked for its FDB.
 //!
-//! Limits: bodies of 64 KiB; one FDB at a time, the others wait; 5 s for the workers to answer, 1 s for open requests at the end.
+//! Limits: bodies of 64 KiB, but whole configurations; one FDB at a time, the others wait; 5 s for the workers to answer, 1 s for open requests at the end.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -32,10 +32,12 @@ use crate::plane::Control;
 use crate::{metrics, show};
 
 mod blades;
+mod reload;
 mod slots;
 mod steering;
 
 pub use blades::Request as CommandRequest;
+pub use reload::{Answer as ReloadAnswer, CONFIRM_MS_MAX, Confirmed, Request as ReloadRequest};
 pub use slots::Answer as SlotAnswer;
 pub use steering::Request as BladeRequest;
 
@@ -48,7 +50,7 @@ const FDB_POLL: Duration = Duration::from_millis(1);
 /// How long open requests have when the server ends.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// What there is.
-const PATHS: [&str; 21] = [
+const PATHS: [&str; 25] = [
     "GET /v1/ports",
     "POST /v1/ports/{name}/attach",
     "POST /v1/ports/{name}/detach",
@@ -69,6 +71,10 @@ const PATHS: [&str; 21] = [
     "GET /v1/ledger",
     "GET /v1/workers",
     "GET /v1/config",
+    "GET /v1/status",
+    "POST /v1/reload",
+    "POST /v1/confirm",
+    "POST /v1/rollback",
     "GET /metrics",
 ];
 
@@ -240,6 +246,10 @@ fn router(control: Arc<Mutex<Control>>) -> Router {
         .route("/v1/ledger", get(|State(api): State<Api>| async move { Json(show::ledger(&api.control())) }))
         .route("/v1/workers", get(|State(api): State<Api>| async move { Json(show::workers(&api.control())) }))
         .route("/v1/config", get(show_config))
+        .route("/v1/status", get(|State(api): State<Api>| async move { Json(show::status(&api.control())) }))
+        .route("/v1/reload", post(reload::reload).layer(DefaultBodyLimit::max(reload::BODY_LEN_MAX)))
+        .route("/v1/confirm", post(reload::confirm))
+        .route("/v1/rollback", post(reload::roll_back))
         .route("/metrics", get(show_metrics))
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)

@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod neighbor;
 pub mod plane;
 pub mod rate;
+pub mod reload;
 pub mod seal;
 pub mod show;
 pub mod steering;

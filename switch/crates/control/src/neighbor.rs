@@ -65,6 +65,16 @@ impl NeighborTable {
         }
     }
 
+    /// Another limit and ageing time. At a lower limit nothing is forgotten, and nothing learned until there is room.
+    pub fn set_bounds(&mut self, limit: u32, ageing: Nanos) {
+        (self.limit, self.ageing, self.next_sweep) = (limit as usize, ageing, Nanos::ZERO);
+    }
+
+    /// Forgets what was learned, but where `keep` says otherwise of VLAN and port.
+    pub fn keep_learned(&mut self, keep: impl Fn(Vid, PortId) -> bool) {
+        self.entries.retain(|&(vid, _), entry| entry.seen.is_none() || entry.port.is_some_and(|port| keep(vid, port)));
+    }
+
     /// `ip` was heard to be at `mac`, behind `port`.
     pub fn hear(&mut self, vid: Vid, ip: IpAddr, mac: MacAddr, port: PortId, router: bool, now: Nanos) -> Heard {
         let full = self.entries.len() >= self.limit;

@@ -36,9 +36,12 @@ use crate::tables;
 
 mod blades;
 mod joined;
+mod reload;
 mod slots;
 pub mod standby;
 mod steering;
+
+pub use reload::{Loaded, ReloadError};
 
 /// After a change of identities: how long to wait for further ones before they are advertised.
 const ADVERTISE_DELAY: Nanos = Nanos::from_millis(10);
@@ -116,6 +119,8 @@ pub struct Control {
     move_limit: RateLimit,
     moves: std::collections::VecDeque<Move>,
     fdb_show: Option<FdbShow>,
+    loaded: Loaded,
+    orders: reload::Orders,
     requests: u64,
     counters: ControlCounters,
     wake_worker: Option<WakeWorker>,
@@ -169,6 +174,8 @@ impl Control {
             identities,
             moves: std::collections::VecDeque::new(),
             fdb_show: None,
+            loaded: Loaded::default(),
+            orders: reload::Orders::new(),
             requests: 0,
             counters: ControlCounters::default(),
             wake_worker: None,
@@ -207,6 +214,7 @@ impl Control {
         }
         done += self.poll_agents();
         done += self.poll_joined();
+        done += self.poll_reload() + self.send_orders();
         if self.stale {
             self.publish();
             done += 1;
@@ -238,7 +246,7 @@ impl Control {
     /// When, on a virtual clock, there is something to do that nobody asks for.
     pub fn next_event(&self) -> Option<Nanos> {
         let joined = self.joined.as_ref().and_then(Joined::poll_timeout);
-        self.advertise_at.into_iter().chain(self.agents.poll_timeout()).chain(joined).min()
+        self.advertise_at.into_iter().chain(self.agents.poll_timeout()).chain(joined).chain(self.loaded.confirm_by).min()
     }
 
     /// Another reading end of the tables.

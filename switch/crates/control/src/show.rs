@@ -25,10 +25,12 @@ use crate::tables;
 mod blades;
 mod bus;
 mod drops;
+mod status;
 mod steering;
 pub use blades::{Blade, BladeProgress, Blades, CommandShown, blades, command};
 pub use bus::{Backplane, Buses, Slot, Station, buses};
 pub use drops::{Drops, PortDrop, ReasonDrop, drops, meaning};
+pub use status::{Status, status};
 pub use steering::{Function, FunctionBlade, Functions, Steer, SteerRule, functions, steer};
 
 /// Reads of the ledger before one is taken that is not confirmed by the next.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use dataplane::fdb::Limits;
 use dataplane::neighbor::Neighbors;
 use dataplane::tables::{Lanes, Member, NO_VLAN, PortState, PortTable, Tables, TagMode, VlanTable};
-use port::{LinkState, PortId};
+use port::{LinkState, PORTS_MAX, PortId};
 use wire::Vid;
 
 use crate::config::{Config, VlanMode};
@@ -68,6 +69,15 @@ pub fn build(config: &Config, links: &[LinkState], closed: u128, neighbors: Neig
             answer_nd: config.identity.answer_nd,
         },
     }
+}
+
+/// The limits of the workers' tables of addresses.
+pub fn fdb_limits(config: &Config) -> Limits {
+    let mut per_port = [config.fdb.limit_per_port.unwrap_or(u32::MAX); PORTS_MAX];
+    for (limit, port) in per_port.iter_mut().zip(&config.ports) {
+        *limit = port.fdb_limit.unwrap_or(*limit);
+    }
+    Limits { total: config.fdb.limit, per_vlan: config.fdb.limit_per_vlan.unwrap_or(u32::MAX), per_port }
 }
 
 /// Does a port send frames of `vid` with a tag?
