@@ -80,6 +80,8 @@ pub async fn exchange(socket: &Path, method: Method, path: &str, body: String) -
 fn refusal(status: hyper::StatusCode, text: &str) -> Failure {
     let json: Option<serde_json::Value> = serde_json::from_str(text).ok();
     match json.as_ref().and_then(|json| json.get("error")?.as_str()) {
+        // What was given to it is wrong, a line for each error.
+        Some(errors) if status == hyper::StatusCode::UNPROCESSABLE_ENTITY => Failure::input(errors.replace('\n', "\nerror: ")),
         Some(error) => Failure::other(error),
         None => Failure::other(format!("the switch answers {status}")),
     }

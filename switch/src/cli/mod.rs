@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod explain;
 pub mod lab;
 pub mod log;
+pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod show;
@@ -62,6 +63,12 @@ pub enum Command {
     Show(show::Args),
     /// Make a running switch forget learned addresses
     Flush(show::FlushArgs),
+    /// Give a running switch another configuration while frames flow: as a whole or not at all
+    Reload(reload::Args),
+    /// Keep the configuration that a reload with --confirm-within has brought
+    Confirm(reload::AskArgs),
+    /// Go back to the configuration before the last reload
+    Rollback(reload::AskArgs),
     /// Put a blade back into service
     Attach(slots::Args),
     /// Take a blade out of service while the others go on

@@ -14,7 +14,7 @@ use port::clock::TscClock;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::check::summary;
-use super::{Done, Failure, complain, load, print, standby};
+use super::{Done, Failure, complain, load, print, reload, standby};
 
 /// How often the devices are asked for news.
 const DEVICES_PERIOD: Duration = Duration::from_secs(1);
@@ -71,6 +71,7 @@ pub fn run(args: &Args) -> Done {
     let mut switch = assembly::build(&config, ports, &mempool, seed());
     switch.control.begin_agents(seed() as u32, sealer);
     switch.control.begin_joined(seed() as u32);
+    switch.control.loaded_from(&args.config, args.busy);
     if let Some(copy) = active.as_ref().and_then(|active| active.copy.as_ref()) {
         let learned = control::plane::standby::learned(&config, &copy.fdb);
         switch.workers.iter_mut().for_each(|worker| worker.remember(&learned));
@@ -121,18 +122,23 @@ fn warn(config: &Config) {
     }
 }
 
-/// What may end a run.
+/// What may end a run, and what has it read its file again.
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn new() -> io::Result<Signals> {
-        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
-    /// Waits for any of them.
+    /// Waits for one that ends it. A SIGHUP that comes meanwhile waits as well, until the switch runs.
     pub async fn any(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
@@ -141,7 +147,8 @@ impl Signals {
     }
 }
 
-/// Waits for the end, which a worker that panics brings about as well, and tells meanwhile what devices complain about.
+/// Waits for the end, which a worker that panics brings about as well; meanwhile reads the file again at SIGHUP and tells what devices
+/// complain about.
 async fn wait(signals: &mut Signals, duration: Option<Duration>, running: &Running) -> String {
     let over = async {
         match duration {
@@ -158,7 +165,16 @@ async fn wait(signals: &mut Signals, duration: Option<Duration>, running: &Runni
         }
         () = over => format!("{} s are over", duration.unwrap_or_default().as_secs_f64()),
         () = watch(running) => unreachable!("it watches without end"),
+        () = reload_at(&mut signals.hangup, running) => unreachable!("it waits without end"),
     }
+}
+
+/// Reads the file again at each SIGHUP.
+async fn reload_at(hangup: &mut Signal, running: &Running) {
+    while hangup.recv().await.is_some() {
+        reload::again(&running.shared_control());
+    }
+    std::future::pending::<()>().await;
 }
 
 async fn watch(running: &Running) {

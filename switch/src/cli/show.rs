@@ -10,7 +10,7 @@ use control::show;
 use serde::de::DeserializeOwned;
 
 use super::table::{age, count, or_dash, table, tenths};
-use super::{Done, Failure, bus, client, print, steering};
+use super::{Done, Failure, bus, client, print, reload, steering};
 
 /// Where `show` looks unless it is told.
 pub(super) const DEFAULT_SOCKET: &str = "/run/bladeswitch.sock";
@@ -58,6 +58,8 @@ pub enum What {
     Workers,
     /// The configuration in use, as TOML
     Config,
+    /// Which file the configuration is from, when it was loaded, and whether it waits to be confirmed
+    Status,
 }
 
 /// What was typed after `flush`.
@@ -90,6 +92,7 @@ pub fn show(args: &Args) -> Done {
         (What::Drops, _) => "/v1/drops",
         (What::Ledger, _) => "/v1/ledger",
         (What::Workers, _) => "/v1/workers",
+        (What::Status, _) => "/v1/status",
     };
     let answer = client::get(&args.socket, path)?;
     let text = match args.what {
@@ -106,6 +109,7 @@ pub fn show(args: &Args) -> Done {
         What::Drops => drops(&read(&answer)?),
         What::Ledger => ledger(&read(&answer)?),
         What::Workers => workers(&read(&answer)?),
+        What::Status => reload::status(&read(&answer)?),
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -119,7 +123,7 @@ pub fn flush(args: &FlushArgs) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read<T: DeserializeOwned>(answer: &str) -> Result<T, Failure> {
+pub(super) fn read<T: DeserializeOwned>(answer: &str) -> Result<T, Failure> {
     serde_json::from_str(answer).map_err(|error| Failure::other(format!("the switch answers what this program cannot read: {error}")))
 }
 
