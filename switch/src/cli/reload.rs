@@ -132,7 +132,7 @@ fn text(answer: &ReloadAnswer) -> String {
         (true, _, Some(ms)) => {
             format!("{name}: {}; rolled back in {} s unless `bladeswitch confirm` comes before\n", summary(&answer.plan), seconds(ms))
         }
-        (false, true, _) => format!("{name}: refused while the switch runs: restart it for what says so\n"),
+        (false, true, _) => format!("{name}: cannot be loaded while the switch runs; restart it to use this configuration\n"),
         (false, false, _) => format!("{name}: can be loaded while the switch runs; nothing has changed yet\n"),
     };
     text += &said;
