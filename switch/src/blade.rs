@@ -9,7 +9,8 @@
 //! **Data.** An IP packet of the host to an address that the switch has advertised travels as a message (FIG. 6a): initial destination the
 //! switch blade, final destination the IP address. A message that arrives is unpacked into the frame it stands for (paragraph 50). All
 //! other frames pass as they are. ARP requests and neighbour solicitations for advertised addresses are answered here, so that programs that
-//! know nothing of messages talk through them.
+//! know nothing of messages talk through them. What the switch advertises as addresses of this blade beside its own, since it stands by for
+//! another that is lost, is taken and delivered as its own.
 //!
 //! **Control.** It says hello at its interval, by broadcast until the switch blade has acknowledged one. It obeys the switch blade's address,
 //! which no other can send from through the switch; with a key, whoever has the key, and nobody else. Which address is the switch blade's it
@@ -178,13 +179,17 @@ impl Agent {
             return;
         };
         // [50]: a blade listens for its address in the initial destination. Groups are for everybody; what we sent is not for us.
-        if frame.src() == self.config.mac || (frame.dst() != self.config.mac && !frame.dst().is_group()) {
+        if frame.src() == self.config.mac || !(self.is_ours(frame.dst()) || frame.dst().is_group()) {
             self.counters.not_for_us += 1;
             return;
         }
         if frame.ethertype() != EtherType::MESSAGE {
             self.counters.plain_in += 1;
-            self.deliver(bytes.to_vec());
+            let mut bytes = bytes.to_vec();
+            if !frame.dst().is_group() {
+                bytes[..6].copy_from_slice(&self.config.mac.0);
+            }
+            self.deliver(bytes);
             return;
         }
         let Ok(message) = Message::parse(&frame) else {
@@ -335,6 +340,12 @@ impl Agent {
         self.counters
     }
 
+    /// Is this the blade's own address, or that of a blade it stands in for?
+    fn is_ours(&self, mac: MacAddr) -> bool {
+        let own = self.config.mac;
+        mac == own || self.identities.values().any(|(macs, _)| macs.contains(&own) && macs.contains(&mac))
+    }
+
     fn take_data(&mut self, message: &Message<'_>) {
         self.counters.unwrapped += 1;
         if message.inner == EtherType(0) {
@@ -346,7 +357,9 @@ impl Agent {
             self.to_read.push_back(Received { source, final_destination, body: body.to_vec() });
             return;
         }
-        let frame = ethernet::emit(message.initial_destination, message.source, &[], message.inner, message.body);
+        let to = message.initial_destination;
+        let to = if to.is_group() { to } else { self.config.mac };
+        let frame = ethernet::emit(to, message.source, &[], message.inner, message.body);
         self.deliver(frame);
     }
 

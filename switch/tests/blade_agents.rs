@@ -301,3 +301,31 @@ fn agents_survive_any_frame() {
     assert!(agent.counters().refused > 0 && agent.counters().malformed > 0 && agent.counters().overrun > 0);
     assert_eq!(agent.poll_action(), None, "nobody it obeys has spoken");
 }
+
+/// [57]: the agent of a standby blade takes what is for the blade it stands in for, once the switch has told it so, and no longer.
+#[test]
+fn a_standby_agent_takes_the_identity_of_a_lost_blade() {
+    let text = format!("[[blade]]\nslot = 1\nmac = \"{}\"\nstandby = \"blade3\"\n[[blade]]\nslot = 2\n[[blade]]\nslot = 3\n", blade(1));
+    let mut stage = stage(&text);
+    stage.switch.control.begin_agents(77, None);
+    let agents = (1..=3).map(|n| Agent::new(config(n), None)).collect();
+    let mut chassis = Chassis { stage, agents, wire: Vec::new(), lose: (0, 0) };
+    chassis.run_until(50);
+    let arrives = |chassis: &mut Chassis, ms: u64| {
+        chassis.run_until(ms);
+        while chassis.agents.iter_mut().any(|agent| agent.poll_deliver().is_some()) {}
+        // A host behind blade 2 sends a packet to blade 1's address, and a frame that is no packet.
+        let (ethertype, packet) = ip_packet(ip(2).into(), ip(1).into());
+        chassis.agents[1].handle_host(&frame(blade(1), blade(2), ethertype, &packet));
+        chassis.agents[1].handle_host(&plain(blade(1), blade(2), 60, 5));
+        chassis.run_until(ms + 10);
+        let of = |agent: &mut Agent| std::iter::from_fn(|| agent.poll_deliver()).map(|frame| frame[..6].to_vec()).collect::<Vec<_>>();
+        (of(&mut chassis.agents[0]), of(&mut chassis.agents[2]))
+    };
+    let to = |n: u8| vec![blade(n).0.to_vec(); 2];
+    assert_eq!(arrives(&mut chassis, 60), (to(1), vec![]));
+    chassis.stage.switch.control.set_enabled(PortId(0), false);
+    assert_eq!(arrives(&mut chassis, 100), (vec![], to(3)), "delivered under the standby blade's own address");
+    chassis.stage.switch.control.set_enabled(PortId(0), true);
+    assert_eq!(arrives(&mut chassis, 1200), (to(1), vec![]));
+}

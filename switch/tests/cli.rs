@@ -435,7 +435,7 @@ fn functions_are_changed_while_the_switch_runs() {
 
     let rules = "[[function]]\nname = \"web\"\nblades = [\"blade1\", \"blade2\"]\n[[steer]]\nname = \"http\"\nfunction = \"web\"\nprotocol = \"tcp\"\ndst_port = [80, \"8000-8080\"]\n";
     let shown = text(&[&["steer", &write(&dir, "rules.toml", rules)][..], &socket].concat());
-    assert!(shown.contains("web       blade1  up          1"), "{shown}");
+    assert!(shown.contains("web       blade1  active  up          1"), "{shown}");
     let shown = run.show("steer");
     assert!(shown.contains("http  uplink1  dst_port 80|8000-8080, protocol tcp  web"), "{shown}");
     text(&[&["drain", "web", "blade2"][..], &socket].concat());

@@ -11,6 +11,8 @@ mod bus;
 mod chance;
 #[path = "patent/hotswap.rs"]
 mod hotswap;
+#[path = "patent/identity.rs"]
+mod identity;
 #[path = "patent/joined.rs"]
 mod joined;
 #[path = "patent/reload.rs"]

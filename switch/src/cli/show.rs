@@ -263,7 +263,21 @@ fn identities(shown: &show::Identities) -> String {
             format!("{}{silent}", sources.join(", ")),
         ]
     };
-    table(&[">slot", "port", "addresses", "IP addresses", "from"], shown.identities.iter().map(row))
+    let mut text = table(&[">slot", "port", "addresses", "IP addresses", "from"], shown.identities.iter().map(row));
+    if !shown.standbys.is_empty() {
+        let row = |standby: &show::IdentityStandby| vec![standby.blade.clone(), standby.standby.clone(), standby.holder.clone()];
+        text += "\n";
+        text += &table(&["identity of", "standby", "is at"], shown.standbys.iter().map(row));
+    }
+    if !shown.handovers.is_empty() {
+        let row = |event: &control::plane::Handover| {
+            let at = format!("{:.3}", event.time_ns as f64 / 1e9);
+            vec![at, event.event.clone(), event.blade.clone(), event.standby.clone(), event.cause.name().to_owned()]
+        };
+        text += "\nLast identities that changed hands, by seconds since the start\n";
+        text += &table(&[">at s", "event", "of", "standby", "cause"], shown.handovers.iter().map(row));
+    }
+    text
 }
 
 fn vlans(shown: &show::Vlans) -> String {

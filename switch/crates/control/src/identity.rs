@@ -90,8 +90,9 @@ impl Identities {
         Identities { blades, forget: BTreeSet::new() }
     }
 
-    /// Works them out anew; `true` if there is anything to tell the blades.
-    pub fn update(&mut self, config: &Config, agents: &Agents, neighbors: &NeighborTable) -> bool {
+    /// Works them out anew; `true` if there is anything to tell the blades. The addresses of a slot in `moved` are those of the slot that it leads
+    /// to: a standby blade has them.
+    pub fn update(&mut self, config: &Config, agents: &Agents, neighbors: &NeighborTable, moved: &BTreeMap<u16, u16>) -> bool {
         let mut blades = Identities::from_config(config).blades;
         for (slot, agent) in agents.blades() {
             let blade = blades.entry(slot).or_default();
@@ -118,6 +119,16 @@ impl Identities {
                 };
                 blade.ips.entry(ip).or_insert(source);
                 blade.macs.entry(neighbor.mac).or_insert(source);
+            }
+        }
+        for (owner, standby) in moved {
+            let Some(identity) = blades.remove(owner) else { continue };
+            let blade = blades.entry(*standby).or_default();
+            for (mac, source) in identity.macs {
+                blade.macs.entry(mac).or_insert(source);
+            }
+            for (ip, source) in identity.ips {
+                blade.ips.entry(ip).or_insert(source);
             }
         }
         let same = blades.len() == self.blades.len()

@@ -150,8 +150,13 @@ impl NeighborTable {
 
     /// Forgets what was learned behind `port`; `true` if anything was.
     pub fn flush_port(&mut self, port: PortId) -> bool {
+        self.flush_port_but(port, &[])
+    }
+
+    /// The same, but for what is at one of these addresses.
+    pub fn flush_port_but(&mut self, port: PortId, macs: &[MacAddr]) -> bool {
         let before = self.entries.len();
-        self.entries.retain(|_, entry| entry.seen.is_none() || entry.port != Some(port));
+        self.entries.retain(|_, entry| entry.seen.is_none() || entry.port != Some(port) || macs.contains(&entry.mac));
         self.entries.len() != before
     }
 

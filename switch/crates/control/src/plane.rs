@@ -34,11 +34,15 @@ use crate::rate::RateLimit;
 use crate::steering::Functions;
 use crate::tables;
 
+use standins::Standins;
+pub use standins::{Cause, Handover};
+
 mod blades;
 mod joined;
 mod reload;
 mod slots;
 pub mod standby;
+mod standins;
 mod steering;
 
 pub use reload::{Loaded, ReloadError};
@@ -67,6 +71,10 @@ pub struct ControlCounters {
     pub neighbors_refused: u64,
     /// Address moves seen.
     pub moves: u64,
+    /// Identities that a standby blade has taken.
+    pub identities_taken: u64,
+    /// Identities that a standby blade has given back.
+    pub identities_returned: u64,
     /// Tables published.
     pub published: u64,
 }
@@ -114,6 +122,7 @@ pub struct Control {
     agents: Agents,
     joined: Option<Joined>,
     functions: Functions,
+    standins: Standins,
     advertise_at: Option<Nanos>,
     notice_limit: RateLimit,
     move_limit: RateLimit,
@@ -161,6 +170,7 @@ impl Control {
             phases: workers.iter().map(|_| Arc::new(PublishedPhases::new())).collect(),
             links,
             functions,
+            standins: Standins::default(),
             pool: mempool.cache(),
             joined: config.joined.as_ref().map(|joined| Joined::new(joined, 0)),
             agents: Agents::new(config.agents.clone(), config.switch.mac),
@@ -182,6 +192,8 @@ impl Control {
             stale: false,
             now: Nanos::ZERO,
         };
+        control.follow_standins();
+        control.send_orders();
         for entry in control.config.fdb_entries.clone() {
             let (port, kind) = match entry.target {
                 FdbTarget::Port(port) => (port, Kind::Static),
@@ -214,7 +226,7 @@ impl Control {
         }
         done += self.poll_agents();
         done += self.poll_joined();
-        done += self.poll_reload() + self.send_orders();
+        done += self.poll_reload() + self.follow_standins() + self.send_orders();
         if self.stale {
             self.publish();
             done += 1;
@@ -274,11 +286,7 @@ impl Control {
             let port = PortId(index as u8);
             tracing::info!(port = self.config.ports[index].name, ?link, "link changed");
             if link == LinkState::Down {
-                self.command_all(|| Command::FlushPort(port));
-                // Both: who was there is there no longer.
-                if self.neighbors.flush_port(port) | self.agents.flush_port(port) {
-                    self.identities_changed();
-                }
+                self.forget_behind(port);
             }
         }
     }
@@ -432,7 +440,7 @@ impl Control {
     fn identities_changed(&mut self) {
         // A blade that has come, fallen silent or says something else may have, lose or get a function.
         self.stale |= !self.config.functions.is_empty();
-        let changed = self.identities.update(&self.config, &self.agents, &self.neighbors);
+        let changed = self.identities.update(&self.config, &self.agents, &self.neighbors, &self.moved_slots());
         if changed && self.config.identity.advertise && self.advertise_at.is_none() {
             self.advertise_at = Some(self.now + ADVERTISE_DELAY);
         }

@@ -102,6 +102,7 @@ const EFFECTS: &[(&str, &str, Disturbs)] = &[
     ("blade", "name", Disturbs::Nothing),
     ("blade", "mac", Disturbs::Address),
     ("blade", "ip", Disturbs::Address),
+    ("blade", "standby", Disturbs::Address),
     ("blade", "speed", Disturbs::Nothing),
     ("blade", "vlan", Disturbs::Ports),
     ("blade", "transparent", Disturbs::Ports),

@@ -19,7 +19,7 @@ use wire::{MacAddr, Vid};
 
 use crate::config::{PortConfig, Role, VlanMode};
 use crate::identity::BladeIdentity;
-use crate::plane::{Control, ControlCounters, Move};
+use crate::plane::{Control, ControlCounters, Handover, Move};
 use crate::tables;
 
 mod blades;
@@ -254,6 +254,23 @@ pub fn neighbors(control: &Control) -> Neighbors {
 pub struct Identities {
     /// By slot.
     pub identities: Vec<Identity>,
+    /// Blades that have a standby blade for their identity.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub standbys: Vec<IdentityStandby>,
+    /// The last identities that changed hands, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handovers: Vec<Handover>,
+}
+
+/// A blade that another stands by for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityStandby {
+    /// Name of its port.
+    pub blade: String,
+    /// Name of the port of its standby blade.
+    pub standby: String,
+    /// Name of the port where the identity is: one of these two.
+    pub holder: String,
 }
 
 /// What is known of the blade in a slot.
@@ -293,7 +310,16 @@ pub fn identities(control: &Control) -> Identities {
         sources: sources(blade),
         silent: control.agents().blade(slot).is_some_and(|agent| agent.silent),
     });
-    Identities { identities: identities.collect() }
+    let name = |port| port_name(control, port);
+    let standby = |(index, port): (usize, &PortConfig)| {
+        let (own, standby) = (PortId(index as u8), port.standby?);
+        Some(IdentityStandby { blade: name(own), standby: name(standby), holder: name(control.holder(own)) })
+    };
+    Identities {
+        identities: identities.collect(),
+        standbys: control.config().ports.iter().enumerate().filter_map(standby).collect(),
+        handovers: control.handovers().cloned().collect(),
+    }
 }
 
 fn sources(blade: &BladeIdentity) -> Vec<AddressSource> {

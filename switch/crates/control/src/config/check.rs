@@ -10,13 +10,13 @@ use std::net::IpAddr;
 use toml::Spanned;
 use wire::{MacAddr, Vid};
 
-use super::backplane;
 use super::error::{Findings, Span, suggestion};
 use super::joined;
 use super::model::{Config, FdbEntryConfig, FdbTarget, NeighborConfig, Role, VlanConfig};
 use super::schema::{Draft, PortDraft};
 use super::steering;
 use super::vids::VidSet;
+use super::{backplane, bays};
 
 /// Most names an error lists.
 const LISTED_MAX: usize = 16;
@@ -33,6 +33,7 @@ pub(super) fn check(draft: &Draft, out: &mut Findings<'_>) {
     backplane::check(&draft.backplanes, &ports, draft.config.switch.max_frame, out);
     joined::check(draft.joined.as_ref(), &ports, out);
     steering::check(&draft.steering, &ports, out);
+    bays::check(draft, out);
     let vlans = Vlans::of(draft);
     check_fdb_entries(draft, &vlans, out);
     check_neighbors(draft, &vlans, out);
@@ -48,11 +49,14 @@ pub(super) fn resolve(draft: Draft) -> Config {
         }
     }
     let vlans = known.iter().map(|vid| names.remove(&vid).map_or(VlanConfig::unnamed(vid), |name| VlanConfig { vid, name })).collect();
+    let standby_of = |port: &PortDraft| Some((port.config.name.clone(), port.standby.as_ref()?.get_ref().clone()));
+    let standbys: Vec<(String, String)> = draft.ports.iter().filter_map(standby_of).collect();
     let mut ports: Vec<_> = draft.ports.into_iter().map(|port| port.config).collect();
     ports.sort_by_key(|port| match port.role {
         Role::Blade { slot, .. } => u32::from(slot),
         Role::Uplink => u32::MAX,
     });
+    bays::resolve(&mut ports, &standbys);
     let mut config = Config { vlans, ports, ..draft.config };
     config.backplanes = draft.backplanes.into_iter().map(|draft| backplane::resolve(draft, &config)).collect();
     config.joined = draft.joined.map(|draft| joined::resolve(draft, &config));

@@ -4,6 +4,7 @@
 //! - `schema`: which sections and keys a file has, their ranges and defaults; `section` and `value` read them;
 //! - `check`: what has to agree with what;
 //! - [`backplane`]: backplanes and their buses, all of it; [`steering`], `conditions`: functions and the rules that lead to them;
+//! - [`bays`]: what belongs to a bay, whichever blade is in it;
 //! - [`joined`]: trunks to other chassis; [`standby`]: a second switch blade that takes over;
 //! - [`error`]: errors with their places; `text`: a configuration as text again;
 //! - [`speed`], [`port::spec`], [`vids`]: rates, ports and sets of VLANs as they are written.
@@ -22,6 +23,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub mod backplane;
+pub mod bays;
 mod check;
 pub(crate) mod conditions;
 pub mod error;

@@ -219,6 +219,8 @@ pub struct PortConfig {
     pub enabled: bool,
     /// Control messages that may come in by it.
     pub control: ControlRights,
+    /// The blade that has the addresses of this one while it is lost; `None`: nobody. Never a port that has a standby itself.
+    pub standby: Option<PortId>,
 }
 
 /// What is at the other end of a port.
@@ -391,6 +393,7 @@ impl PortConfig {
             flood: true,
             enabled: true,
             control,
+            standby: None,
         }
     }
 }

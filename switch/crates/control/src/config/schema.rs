@@ -52,6 +52,7 @@ const BLADE: SectionSchema = SectionSchema {
         "name",
         "mac",
         "ip",
+        "standby",
         "port",
         "speed",
         "vlan",
@@ -134,6 +135,7 @@ pub(super) struct PortDraft {
     pub(super) spec: Option<Span>,
     pub(super) macs: Vec<Spanned<MacAddr>>,
     pub(super) ips: Vec<Spanned<IpAddr>>,
+    pub(super) standby: Option<Spanned<String>>,
     pub(super) fdb_limit: Option<Spanned<u64>>,
     /// All about its VLANs was right: `config.vlan` can be relied on.
     pub(super) vlan_is_right: bool,
@@ -325,6 +327,7 @@ fn read_blade(section: &Section<'_, '_>, out: &mut Findings<'_>) -> PortDraft {
     let mut draft = read_port(section, "blade", PortConfig::blade(number), out);
     draft.macs = section.read_list(out, "mac", value::station_mac);
     draft.ips = section.read_list(out, "ip", value::host_ip);
+    draft.standby = section.read(out, "standby", value::reference);
     draft.slot = slot.map(|slot| slot.span());
     draft.name = if section.has("name") { draft.name } else { draft.slot.clone() };
     draft.config.role = Role::Blade {
@@ -351,6 +354,7 @@ fn read_port(section: &Section<'_, '_>, name: &'static str, defaults: PortConfig
         spec: spec.as_ref().map(Spanned::span),
         macs: Vec::new(),
         ips: Vec::new(),
+        standby: None,
         vlan_is_right: vlan.is_some(),
         config: PortConfig {
             name: own_name.map_or(defaults.name, Spanned::into_inner),
@@ -365,6 +369,7 @@ fn read_port(section: &Section<'_, '_>, name: &'static str, defaults: PortConfig
             flood: flag(section, out, "flood", defaults.flood),
             enabled: flag(section, out, "enabled", defaults.enabled),
             control: section.read(out, "control", value::choice(CONTROL)).map_or(defaults.control, Spanned::into_inner),
+            standby: None,
         },
         fdb_limit,
     }

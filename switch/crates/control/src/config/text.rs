@@ -32,8 +32,8 @@ impl Config {
 /// In the shape of the file: tables `blade`, `uplink`, `fdb_entry` and so on.
 impl Serialize for Config {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let of_role = |blade: bool| -> Vec<&PortConfig> {
-            self.ports.iter().filter(|port| matches!(port.role, Role::Blade { .. }) == blade).collect()
+        let of_role = |blade: bool| -> Vec<PortTable<'_>> {
+            self.ports.iter().filter(|port| matches!(port.role, Role::Blade { .. }) == blade).map(|port| port_table(self, port)).collect()
         };
         let table = |entry: &super::model::FdbEntryConfig| FdbEntryTable {
             mac: entry.mac,
@@ -93,6 +93,8 @@ struct PortTable<'a> {
     mac: &'a [MacAddr],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     ip: &'a [IpAddr],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    standby: Option<&'a str>,
     speed: Speed,
     #[serde(skip_serializing_if = "Option::is_none")]
     vlan: Option<Vid>,
@@ -113,36 +115,34 @@ struct PortTable<'a> {
 }
 
 /// In the shape of `[[blade]]` and `[[uplink]]`.
-impl Serialize for PortConfig {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (slot, mac, ip): (_, &[MacAddr], &[IpAddr]) = match &self.role {
-            Role::Blade { slot, macs, ips } => (Some(*slot), macs, ips),
-            Role::Uplink => (None, &[], &[]),
-        };
-        let (vlan, transparent, trunk, native) = match &self.vlan {
-            VlanMode::Access(vid) => (Some(*vid), None, None, None),
-            VlanMode::Transparent(vid) => (None, Some(*vid), None, None),
-            VlanMode::Trunk { allowed, native } => (None, None, Some(allowed), *native),
-        };
-        let table = PortTable {
-            slot,
-            name: &self.name,
-            port: &self.spec,
-            mac,
-            ip,
-            speed: self.speed,
-            vlan,
-            transparent,
-            trunk,
-            native,
-            ingress_filter: self.ingress_filter,
-            queue: self.queue,
-            fdb_limit: self.fdb_limit,
-            learning: self.learning,
-            flood: self.flood,
-            enabled: self.enabled,
-            control: self.control,
-        };
-        table.serialize(serializer)
+fn port_table<'a>(config: &'a Config, own: &'a PortConfig) -> PortTable<'a> {
+    let (slot, mac, ip): (_, &[MacAddr], &[IpAddr]) = match &own.role {
+        Role::Blade { slot, macs, ips } => (Some(*slot), macs, ips),
+        Role::Uplink => (None, &[], &[]),
+    };
+    let (vlan, transparent, trunk, native) = match &own.vlan {
+        VlanMode::Access(vid) => (Some(*vid), None, None, None),
+        VlanMode::Transparent(vid) => (None, Some(*vid), None, None),
+        VlanMode::Trunk { allowed, native } => (None, None, Some(allowed), *native),
+    };
+    PortTable {
+        slot,
+        name: &own.name,
+        port: &own.spec,
+        mac,
+        ip,
+        standby: own.standby.and_then(|port| config.port(port)).map(|port| port.name.as_str()),
+        speed: own.speed,
+        vlan,
+        transparent,
+        trunk,
+        native,
+        ingress_filter: own.ingress_filter,
+        queue: own.queue,
+        fdb_limit: own.fdb_limit,
+        learning: own.learning,
+        flood: own.flood,
+        enabled: own.enabled,
+        control: own.control,
     }
 }

@@ -242,7 +242,8 @@ impl Control {
         }
     }
 
-    fn order_all(&mut self, command: impl Fn() -> Command) {
+    /// Gives all workers a command as soon as they have room, after those that wait already.
+    pub(super) fn order_all(&mut self, command: impl Fn() -> Command) {
         self.orders.resize_with(self.workers.len(), VecDeque::new);
         self.orders.iter_mut().for_each(|orders| orders.push_back(command()));
     }

@@ -21,11 +21,20 @@ impl Control {
         // The workers see the new tables before they are told to forget: nothing is learned in between.
         self.publish();
         if !enabled {
-            self.command_all(|| Command::FlushPort(port));
-            if self.neighbors.flush_port(port) | self.agents.flush_port(port) {
-                self.identities_changed();
-            }
+            self.forget_behind(port);
         }
+        self.follow_standins();
+        self.send_orders();
         true
+    }
+
+    /// Who was behind a port is there no longer. What is known of an identity that its standby blade takes stays.
+    pub(super) fn forget_behind(&mut self, port: PortId) {
+        self.command_all(|| Command::FlushPort(port));
+        let outliving = self.outliving(port);
+        // Both: of blades that say hello and of those that do not.
+        if self.neighbors.flush_port_but(port, &outliving) | self.agents.flush_port(port) {
+            self.identities_changed();
+        }
     }
 }
