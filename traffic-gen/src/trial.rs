@@ -18,7 +18,7 @@ use port::{Nanos, PortId};
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::measure::LoopbackBias;
+use crate::measure::{LatencyMeter, LoopbackBias};
 
 /// Bit times between frames that Ethernet asks for at least (IEEE 802.3 §4.4.2).
 pub const GAP_BITS: u32 = 96;
@@ -319,6 +319,10 @@ pub struct TrialResult {
     pub streams: Vec<StreamResult>,
     /// Latency in ns by group, from the last bit into the device to the last bit out of it, first copies only.
     pub latency: Vec<Histogram<u64>>,
+    /// What those were taken from, and what they leave out: latency since the planned time, and variation. By group.
+    pub meters: Vec<LatencyMeter>,
+    /// Interarrival jitter at the end (RFC 3550), of the stream in which it was largest; `None`: no stream was due anywhere.
+    pub jitter: Option<Nanos>,
     /// Latency of the frame that was marked: of each stream the first one sent at or after half the trial (RFC 2544 §26.2 "after 60
     /// seconds"), if it came. By stream.
     pub marked_latency: Vec<Option<Nanos>>,

@@ -98,6 +98,15 @@ fn latency_is_the_delay_and_the_frame_itself() {
         assert_eq!(number(&report, 0, "store_and_forward_mean"), delay + 64.0, "the preamble is before the first bit");
         let percentiles: Vec<f64> = report.results[0]["percentiles"].as_array().unwrap().iter().filter_map(Value::as_f64).collect();
         assert!((percentiles[5] / (delay + own) - 1.0).abs() < 0.002, "{percentiles:?}");
+        // All took as long, and left when they were to leave.
+        let varied = &report.results[0]["varied"];
+        let numbers = |name: &str| varied[name].as_array().unwrap().iter().filter_map(Value::as_f64).collect::<Vec<f64>>();
+        assert_eq!(
+            (varied["pdv_p999"].as_f64(), numbers("ipdv"), varied["jitter"].as_f64()),
+            (Some(0.0), vec![0.0; 3], Some(0.0)),
+            "{varied}"
+        );
+        assert!((numbers("planned")[2] / (delay + own) - 1.0).abs() < 0.002, "{varied}");
     }
 }
 

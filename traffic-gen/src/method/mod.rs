@@ -16,6 +16,7 @@ pub mod rfc2889;
 mod runner;
 pub mod search;
 pub mod soak;
+pub mod variation;
 
 use port::Nanos;
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::figures::all_latencies;
 use super::report::{count, percent};
 use super::rfc2544::setup;
+use super::variation::{self, Variations, Varied};
 use super::{Pattern, Report, Runner, Table};
 use crate::measure::empty_histogram;
 use crate::output::plots::BoxRow;
@@ -45,6 +46,8 @@ pub struct Soak {
     pub worst_n: f64,
     /// Intervals above the loss accepted.
     pub failed: usize,
+    /// How latency varied over all intervals.
+    pub varied: Varied,
 }
 
 /// The mean of the `n` lowest and of the `n` highest.
@@ -72,10 +75,11 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern, options: Options) -> Resu
         "Soak: loss ratio by interval (%)",
         &[">frame size (bytes)", ">mean", ">BestN", ">WorstN", ">worst", ">intervals", ">above the loss accepted"],
     );
-    let (mut losses, mut latencies) = (Vec::new(), Vec::new());
+    let (mut losses, mut latencies, mut all_varied) = (Vec::new(), Vec::new(), Vec::new());
     for size in runner.settings.sizes.clone() {
         let mut latency = Distribution::new(format!("{size} B"), empty_histogram());
         let mut loss = Vec::new();
+        let mut variations = Variations::default();
         for interval in 0..options.intervals.max(1) {
             let mut settings = runner.settings.clone();
             // Without a pause, and learned once.
@@ -84,6 +88,7 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern, options: Options) -> Resu
             let trial = pattern.trial(&ports, size, options.load, Amount::Span(options.interval), &settings);
             let result = runner.run(&format!("soak, interval {}", interval + 1), size, options.load, &trial)?;
             loss.push(result.total().loss_ratio());
+            variations.add(&result);
             let histogram = all_latencies(&result.latency);
             latency.histogram.add(&histogram).map_err(|error| TestbedError::Setup(error.to_string()))?;
             let length_s = options.interval.as_secs_f64();
@@ -98,11 +103,14 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern, options: Options) -> Resu
         table.row(cells);
         losses.push(BoxRow { name: format!("{size} B"), values: loss.iter().map(|loss| loss * 100.0).collect() });
         latencies.push(latency);
-        report.result(Soak { size, load: options.load, loss, best_n, worst_n, failed });
+        let varied = variations.finish(size);
+        all_varied.push(varied.clone());
+        report.result(Soak { size, load: options.load, loss, best_n, worst_n, failed, varied });
     }
     report.draw_repeats("Loss of all intervals", "frames lost, %", losses);
     report.draw_latency(latencies);
     report.tables.push(table);
+    report.tables.push(variation::table(&all_varied));
     report.take_trials(&mut runner.rows);
     Ok(report)
 }

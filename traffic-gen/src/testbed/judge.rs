@@ -193,6 +193,7 @@ impl Judge {
             let sent = sent(stream);
             (sent.frames, start + sent.last_intended)
         });
+        let jitter = flows.iter().map(|flow| flow.jitter).max();
         for flow in flows {
             let (stream, frames) = (&mut streams[usize::from(flow.stream)], flow.frames);
             stream.expected += frames.sent;
@@ -217,6 +218,8 @@ impl Judge {
             ports: self.ports,
             streams,
             latency: meters.iter().map(|meter| meter.since_sent()).collect(),
+            meters,
+            jitter,
             marked_latency: self.marked.iter().map(|marked| marked.and_then(|(_, latency)| latency)).collect(),
             duration: end.unwrap_or_default().since(begin.unwrap_or_default()),
             invalid,

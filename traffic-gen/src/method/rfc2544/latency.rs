@@ -1,7 +1,7 @@
 //! Latency (RFC 2544 §26.2) at the throughput.
 //!
 //! The standard marks one frame after half of a trial of 120 s and averages 20 trials. That number is given; beside it the distribution
-//! over all frames of all trials, which the standard could not ask for in 1999.
+//! over all frames of all trials and [how it varies](super::super::variation), which the standard could not ask for in 1999.
 //!
 //! Measured is the time from the last bit in to the last bit out. For a store-and-forward device RFC 1242 §3.8 counts until the first
 //! bit out: less by the frame's own time on the line it leaves by.
@@ -12,12 +12,13 @@ use serde::Serialize;
 
 use super::{check, setup, throughput};
 use crate::method::report::{count, micros, percent};
+use crate::method::variation::{self, Variations, Varied};
 use crate::method::{Pattern, Report, Runner, Table};
 use crate::output::Distribution;
 use crate::trial::{Amount, TestbedError};
 
 /// Latency at one frame size, ns, last bit to last bit.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Latency {
     /// Bytes with FCS.
     pub size: usize,
@@ -35,6 +36,8 @@ pub struct Latency {
     pub frames: u64,
     /// Least, median, 90th, 99th and 99.9th percentile, most, of all frames.
     pub percentiles: [u64; 6],
+    /// How it varied.
+    pub varied: Varied,
 }
 
 /// How to measure.
@@ -78,7 +81,7 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern, options: Options) -> Resu
         ],
     );
     let ports = runner.testbed.ports().to_vec();
-    let mut latencies = Vec::new();
+    let (mut latencies, mut varied) = (Vec::new(), Vec::new());
     for size in runner.settings.sizes.clone() {
         let found = throughput::find(runner, pattern, size)?;
         if found.load == 0.0 {
@@ -88,6 +91,7 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern, options: Options) -> Resu
         let mut all = Histogram::<u64>::new(3).map_err(|error| TestbedError::Setup(error.to_string()))?;
         // Latency of marked frames, last bit to last bit and to the first bit.
         let mut marked: Vec<(f64, f64)> = Vec::new();
+        let mut variations = Variations::default();
         for _ in 0..options.repeats {
             let trial = pattern.trial(&ports, size, found.load, Amount::Span(options.trial), &runner.settings);
             let result = runner.run("latency", size, found.load, &trial)?;
@@ -97,6 +101,7 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern, options: Options) -> Resu
                     marked.push((latency.0 as f64, (latency.0 as f64 - own).max(0.0)));
                 }
             }
+            variations.add(&result);
             for more in &result.latency {
                 all.add(more).map_err(|error| TestbedError::Setup(error.to_string()))?;
             }
@@ -118,16 +123,19 @@ pub fn run(runner: &mut Runner<'_>, pattern: &Pattern, options: Options) -> Resu
                 all.value_at_quantile(0.999),
                 all.max(),
             ],
+            varied: variations.finish(size),
         };
         let mut cells = vec![size.to_string(), count(found.fps), percent(found.load), micros(latency.marked_mean)];
         cells.extend(latency.percentiles.map(|ns| micros(ns as f64)));
         cells.push(micros(latency.store_and_forward_mean));
         table.row(cells);
         latencies.push(Distribution::new(format!("{size} B at {} % load", percent(found.load)), all));
+        varied.push(latency.varied.clone());
         report.result(latency);
     }
     report.draw_latency(latencies);
     report.tables.push(table);
+    report.tables.push(variation::table(&varied));
     report.take_trials(&mut runner.rows);
     Ok(report)
 }
