@@ -1,4 +1,4 @@
-//! Reloads as operators meet them: the commands, SIGHUP, and what a running process says of itself.
+//! Reloads as operators meet them: the commands, SIGHUP, and what a running process says of itself; and under load, on threads.
 //!
 //! Nothing here sleeps: what has to come about is asked for until it has, or a deadline passes.
 
@@ -7,6 +7,11 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use bladeswitch::assembly;
+use control::config::{Config, Idle};
+use control::show;
+use port::clock::TscClock;
+use port::{BURST_MAX, Burst, Hugepages, Mempool, Nanos, PoolCache, Port};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -22,15 +27,20 @@ struct Run {
     dir: TempDir,
 }
 
+/// Starts the switch of a folder; what it says goes to files there whose names begin with `name`.
+fn spawn(dir: &TempDir, name: &str, more: &[&str]) -> Child {
+    let told = |what: &str| File::create(dir.path().join(format!("{name}{what}"))).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bladeswitch"));
+    // By a relative path: a reload finds it all the same.
+    command.current_dir(dir.path()).args(["run", "switch.toml", "--duration", "600"]).args(more);
+    command.stdin(Stdio::null()).stdout(told("stdout")).stderr(told("stderr")).spawn().unwrap()
+}
+
 impl Run {
-    fn start(more: &[&str]) -> Run {
+    fn start(ports: &str, more: &[&str]) -> Run {
         let dir = tempfile::tempdir().unwrap();
-        let told = File::create(dir.path().join("stderr")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bladeswitch"));
-        // By a relative path: a reload finds it all the same.
-        command.current_dir(dir.path()).args(["run", "switch.toml", "--duration", "600"]).args(more);
-        std::fs::write(dir.path().join("switch.toml"), text(&dir, PORTS)).unwrap();
-        let child = command.stdout(Stdio::null()).stderr(told).spawn().unwrap();
+        std::fs::write(dir.path().join("switch.toml"), text(&dir, ports)).unwrap();
+        let child = spawn(&dir, "", more);
         let mut run = Run { child, dir };
         let socket = run.path("api.sock");
         run.wait("nobody answers", |run| run.is_running().then(|| UnixStream::connect(&socket).ok()).flatten());
@@ -115,7 +125,7 @@ fn text(dir: &TempDir, ports: &str) -> String {
 
 #[test]
 fn a_plan_a_reload_and_the_way_back() {
-    let mut run = Run::start(&[]);
+    let mut run = Run::start(PORTS, &[]);
     let own = run.path("switch.toml");
     let moved = run.write("moved.toml", MOVED);
     assert!(run.text(&["reload"]).ends_with("switch.toml: nothing has changed\n"));
@@ -144,7 +154,7 @@ fn a_plan_a_reload_and_the_way_back() {
 
 #[test]
 fn what_is_wrong_or_needs_a_restart_is_refused_as_a_whole() {
-    let run = Run::start(&[]);
+    let run = Run::start(PORTS, &[]);
     let before = (run.text(&["show", "config"]), run.text(&["show", "vlans"]));
     let wrong = run.write("wrong.toml", "[[blade]]\nslot = 1\nvlan = 7\n[[blade]]\nslot = 2\nspped = \"1G\"\nvlan = 0\n");
     let said = run.refused(2, &["reload", &wrong]);
@@ -170,7 +180,7 @@ fn what_is_wrong_or_needs_a_restart_is_refused_as_a_whole() {
 
 #[test]
 fn a_reload_that_nobody_confirms_goes_back() {
-    let mut run = Run::start(&[]);
+    let mut run = Run::start(PORTS, &[]);
     let moved = run.write("moved.toml", MOVED);
     let said = run.text(&["reload", &moved, "--confirm-within", "10m"]);
     assert!(said.ends_with("2 changes are in use; rolled back in 600 s unless `bladeswitch confirm` comes before\n"), "{said}");
@@ -192,7 +202,7 @@ fn a_reload_that_nobody_confirms_goes_back() {
 #[test]
 fn sighup_reads_the_file_again() {
     // What the command line says holds against the file, which knows nothing of it.
-    let mut run = Run::start(&["--busy"]);
+    let mut run = Run::start(PORTS, &["--busy"]);
     assert!(run.text(&["show", "config"]).contains("idle = \"spin\""));
     run.write("switch.toml", MOVED);
     run.hangup();
@@ -208,4 +218,85 @@ fn sighup_reads_the_file_again() {
     run.wait("it does not refuse", |run| run.told().contains("uplink2 cannot be changed while the switch runs").then_some(()));
     assert_eq!((run.vlan(), run.is_running()), (json!(20), true));
     assert_eq!(run.json(&["show", "status"])["reloads"], 1);
+}
+
+#[test]
+fn a_switch_that_takes_over_reads_the_file_again() {
+    let standby = |ports: &str| format!("{ports}[standby]\nlock = \"lock\"\n");
+    let mut run = Run::start(&standby(PORTS), &[]);
+    let second = spawn(&run.dir, "second-", &[]);
+    run.wait("it does not stand by", |run| {
+        std::fs::read_to_string(run.path("second-stdout")).unwrap().contains("standing by").then_some(())
+    });
+    run.write("switch.toml", &standby(MOVED));
+    // From here on it is the second one that is ended with the test.
+    let mut first = std::mem::replace(&mut run.child, second);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    run.wait("it does not take over", |run| {
+        assert!(run.is_running());
+        std::fs::read_to_string(run.path("second-stderr")).unwrap().contains("switch.toml: 2 changes are in use").then_some(())
+    });
+    assert_eq!(run.vlan(), 20);
+}
+
+/// Sends these numbers to the address of the station at the other port.
+fn send(port: &mut Port, pool: &mut PoolCache, numbers: std::ops::Range<u32>) {
+    let mut burst = Burst::new();
+    for number in numbers {
+        let mut frame = [0u8; 60];
+        frame[..14].copy_from_slice(&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb6]);
+        frame[14..18].copy_from_slice(&number.to_be_bytes());
+        burst.push(pool.alloc_copy(&frame).expect("a buffer"));
+    }
+    let count = burst.len();
+    assert_eq!(port.tx[0].tx_burst(Nanos::ZERO, pool, &mut burst), count, "the queue holds what is on its way");
+}
+
+/// The frames that have come out of a port, as numbers; what was flooded among them counts.
+fn receive(port: &mut Port, pool: &mut PoolCache, numbers: &mut Vec<u32>) {
+    let mut burst = Burst::new();
+    port.rx[0].rx_burst(Nanos::ZERO, pool, &mut burst, BURST_MAX);
+    for packet in burst.iter() {
+        let head = pool.head(packet);
+        if head[..6] == [2, 0, 0, 0, 0, 2] {
+            numbers.push(u32::from_be_bytes([head[14], head[15], head[16], head[17]]));
+        }
+    }
+    pool.free_all(&mut burst);
+}
+
+/// Workers on threads, frames on their way from one to the other at every reload: none is lost, and none is out of order.
+#[test]
+fn frames_on_their_way_while_a_reload_happens_all_arrive() {
+    const ROUNDS: u32 = 100;
+    const AT_ONCE: u32 = 60;
+    let head = "[switch]\nworkers = 2\n[identity]\nadvertise = false\n";
+    let text = |third: &str| format!("{head}[[blade]]\nslot = 1\n[[blade]]\nslot = 2\n[[blade]]\nslot = 3\n{third}");
+    let parse = |third: &str| Config::parse(&text(third), "test.toml").unwrap_or_else(|errors| panic!("{errors}"));
+    let configs = [parse(""), parse("vlan = 20\n[fdb]\nageing_ms = 10_000\n"), parse("enabled = false\nname = \"spare\"\n")];
+    let mempool = Mempool::new(8192, Hugepages::Never).unwrap();
+    let (near, mut far, _plugs) = assembly::memory_ports(&configs[0], 512);
+    let mut pool = mempool.cache();
+    let mut running = assembly::build(&configs[0], near, &mempool, 1).start(&[], Idle::Adaptive, TscClock::new()).unwrap();
+    let mut arrived = Vec::new();
+    for round in 0..ROUNDS {
+        send(&mut far[0], &mut pool, round * AT_ONCE..(round + 1) * AT_ONCE);
+        let next = configs[(round as usize + 1) % configs.len()].clone();
+        let plan = running.control().reload(next, None, None).unwrap();
+        assert!(!plan.changes.is_empty());
+        let began = Instant::now();
+        while arrived.len() < ((round + 1) * AT_ONCE) as usize {
+            receive(&mut far[1], &mut pool, &mut arrived);
+            receive(&mut far[2], &mut pool, &mut Vec::new()); // The address was never heard: it is flooded.
+            assert!(began.elapsed() < PATIENCE, "round {round}: {} have come", arrived.len());
+            std::thread::yield_now();
+        }
+    }
+    assert!(arrived.into_iter().eq(0..ROUNDS * AT_ONCE), "each once, in order");
+    running.end().unwrap_or_else(|fall| panic!("{fall}"));
+    let control = running.control();
+    assert!(show::ledger(&control).balanced);
+    let ports = show::ports(&control).ports;
+    assert_eq!((ports[0].drops, ports[1].drops), (0, 0));
 }

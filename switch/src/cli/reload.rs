@@ -97,12 +97,13 @@ pub fn roll_back(args: &AskArgs) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads the file of the start again, as `reload` does, and says on stderr what came of it.
-pub fn again(control: &Mutex<Control>) {
+/// Reads the file of the start again, as `reload` does, and says on stderr what came of it; `quietly`: unless nothing has changed.
+pub fn again(control: &Mutex<Control>, quietly: bool) {
     let lock = || control.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let Some(path) = lock().start_file().map(Path::to_owned) else { return };
     let errors = match Config::load(&path) {
         Ok(config) => match lock().reload(config, Some(path.display().to_string()), None) {
+            Ok(plan) if quietly && plan.changes.is_empty() => return,
             Ok(plan) => return complain("reload", format!("{}: {}", path.display(), summary(&plan))),
             Err(error) => error.to_string(),
         },

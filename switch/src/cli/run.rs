@@ -100,6 +100,10 @@ pub fn run(args: &Args) -> Done {
         None => "running; nobody can ask it: switch.api is not set\n".to_owned(),
     })?;
 
+    if active.is_some() {
+        // The file was read when it began to stand by; the one it takes over from may have reloaded it since.
+        reload::again(&running.shared_control(), true);
+    }
     let why = runtime.block_on(wait(&mut signals, args.duration, &running));
     drop(server);
     let ended = running.end();
@@ -172,7 +176,7 @@ async fn wait(signals: &mut Signals, duration: Option<Duration>, running: &Runni
 /// Reads the file again at each SIGHUP.
 async fn reload_at(hangup: &mut Signal, running: &Running) {
     while hangup.recv().await.is_some() {
-        reload::again(&running.shared_control());
+        reload::again(&running.shared_control(), false);
     }
     std::future::pending::<()>().await;
 }

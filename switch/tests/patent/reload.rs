@@ -71,6 +71,71 @@ fn all_that_is_shown(stage: &mut Stage) -> String {
 
 const FUNCTION: &str = "[[function]]\nname = \"web\"\nblades = [\"blade3\"]\n[[steer]]\nfunction = \"web\"\nethertype = 0x88b7\n";
 
+/// However the switch came to a configuration, it is as if it had been started with it: from each of these to each other and back.
+#[test]
+fn reload_is_as_good_as_a_start() {
+    let entries =
+        "[[fdb_entry]]\nmac = \"02:00:00:00:00:77\"\nport = \"blade2\"\n[[neighbor]]\nip = \"198.18.0.77\"\nmac = \"02:00:00:00:00:77\"\n";
+    let texts = [
+        chassis(SILENT, 4),
+        format!("{}{FUNCTION}", edited(SILENT, &[("slot = 4\n", "slot = 4\nvlan = 20\n")])),
+        edited(
+            SILENT,
+            &[("slot = 1\n", "slot = 1\nenabled = false\nstandby = \"blade2\"\n"), ("slot = 4\n", "slot = 4\nstandby = \"blade3\"\n")],
+        ),
+        edited(SILENT, &[("slot = 1\n", "slot = 1\nstandby = \"blade3\"\n"), ("slot = 3\n", "slot = 3\nenabled = false\n")]),
+        format!("{}{entries}", edited(SILENT, &[("slot = 3\n", "slot = 3\nenabled = false\nname = \"spare\"\n")])),
+        format!("{}{}", chassis(SILENT, 4), entries.replace("blade2", "blade3").replace("0.77", "0.78")),
+        edited(
+            &format!("{SILENT}lanes = {{ ip = false }}\nfdb = {{ ageing_ms = 1_000, limit_per_vlan = 9 }}\n"),
+            &[
+                ("slot = 1\n", "slot = 1\ntransparent = 30\ningress_filter = false\n"),
+                ("[[uplink]]", "[[uplink]]\ntrunk = [1, 20]\nnative = 1"),
+            ],
+        ),
+        format!(
+            "{}{}ip = \"198.18.0.99\"\n",
+            edited(SILENT, &[("\"198.18.0.2\"", "\"198.18.0.4\""), ("\"198.18.0.4\", \"2001:db8::4\"", "\"198.18.0.2\"")]),
+            FUNCTION
+                .replace("[\"blade3\"]", "[\"blade1\", \"blade4\"]\nip = \"198.18.0.98\"")
+                .replace("ethertype = 0x88b7\n", "ethertype = 0x88b8\n[[function]]\nname = \"mail\"\nblades = [\"blade2\"]\n")
+        ),
+    ];
+    for (from, before) in texts.iter().enumerate() {
+        for (to, after) in texts.iter().enumerate() {
+            let (mut reloaded, mut started) = (stage(before), stage(after));
+            reload(&mut reloaded, after);
+            assert_eq!(judged_by(&mut reloaded), judged_by(&mut started), "from {from} to {to}");
+            reloaded.switch.control.roll_back().unwrap();
+            reloaded.advance(reloaded.now());
+            assert_eq!(judged_by(&mut reloaded), judged_by(&mut stage(before)), "from {from} to {to} and back");
+        }
+    }
+}
+
+/// All that frames are judged by, and all that control knows.
+fn judged_by(stage: &mut Stage) -> String {
+    let records = fdb(stage);
+    let control = &stage.switch.control;
+    let mut reader = control.reader();
+    let tables = reader.read();
+    let mut identities = show::identities(control);
+    identities.handovers.clear(); // What happened on the way is no part of what is.
+    let json = |value: Result<String, serde_json::Error>| value.unwrap();
+    [
+        format!("{:?} {:?} {:?} {:?}", tables.own_mac, tables.ports, tables.vlans, tables.lanes),
+        format!("{:?}", tables.steering.as_ref().map(|steering| (steering.ingress, steering.rules.len(), steering.functions.len()))),
+        format!("{records:?}"),
+        json(serde_json::to_string(&show::ports(control))),
+        json(serde_json::to_string(&show::neighbors(control))),
+        json(serde_json::to_string(&identities)),
+        json(serde_json::to_string(&show::functions(control))),
+        json(serde_json::to_string(&show::steer(control))),
+        control.config().to_toml().unwrap(),
+    ]
+    .join("\n")
+}
+
 /// Blade 4 moves between VLANs, blade 3 gets a name and a function, times and lanes change: 1, 2 and the network go on, on one worker and on four.
 #[test]
 fn reload_in_mid_traffic_loses_no_frame_of_ports_it_does_not_touch() {

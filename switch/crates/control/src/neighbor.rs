@@ -70,9 +70,9 @@ impl NeighborTable {
         (self.limit, self.ageing, self.next_sweep) = (limit as usize, ageing, Nanos::ZERO);
     }
 
-    /// Forgets what was learned, but where `keep` says otherwise of VLAN and port.
-    pub fn keep_learned(&mut self, keep: impl Fn(Vid, PortId) -> bool) {
-        self.entries.retain(|&(vid, _), entry| entry.seen.is_none() || entry.port.is_some_and(|port| keep(vid, port)));
+    /// Forgets what was learned, but where `keep` says otherwise of VLAN, port and MAC address.
+    pub fn keep_learned(&mut self, keep: impl Fn(Vid, PortId, MacAddr) -> bool) {
+        self.entries.retain(|&(vid, _), entry| entry.seen.is_none() || entry.port.is_some_and(|port| keep(vid, port, entry.mac)));
     }
 
     /// `ip` was heard to be at `mac`, behind `port`.

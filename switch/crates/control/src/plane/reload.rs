@@ -14,6 +14,7 @@ use dataplane::event::Command;
 use dataplane::fdb::{self, Kind};
 use port::{Nanos, PortId};
 use thiserror::Error;
+use wire::MacAddr;
 
 use super::{ADVERTISE_DELAY, Control, static_neighbors};
 use crate::config::{Config, FdbEntryConfig, FdbTarget, Idle};
@@ -177,7 +178,9 @@ impl Control {
         }
         self.agents.set_config(after.agents.clone());
         let stale = stale(&before, &after);
-        self.follow_neighbors(&before, &after);
+        // What is known of an identity that its standby blade takes stays.
+        let outliving: Vec<MacAddr> = stale.pulled.iter().flat_map(|&port| self.outliving(port)).collect();
+        self.follow_neighbors(&before, &after, &outliving);
         for (index, port) in after.ports.iter().enumerate() {
             let (vlan, id) = (&port.vlan, PortId(index as u8));
             let elsewhere = self.agents.blades().any(|(_, blade)| blade.port == id && !vlan.contains(blade.vid));
@@ -198,16 +201,19 @@ impl Control {
             self.order_all(|| Command::FlushVlan(vid));
         }
         self.follow_entries(&before.fdb_entries, &after.fdb_entries);
-        self.send_orders();
         self.identities_changed();
-        if after.identity.advertise && !before.identity.advertise && !self.identities.is_empty() {
-            self.advertise_at = Some(self.now + ADVERTISE_DELAY);
+        self.follow_standins();
+        self.send_orders();
+        match (before.identity.advertise, after.identity.advertise) {
+            (false, true) if !self.identities.is_empty() => self.advertise_at = Some(self.now + ADVERTISE_DELAY),
+            (true, false) => self.advertise_at = None,
+            _ => {}
         }
         before
     }
 
     /// Neighbours that are set by hand, and those that were learned where that is not true any more.
-    fn follow_neighbors(&mut self, before: &Config, after: &Config) {
+    fn follow_neighbors(&mut self, before: &Config, after: &Config, outliving: &[MacAddr]) {
         let (old, new) = (static_neighbors(before), static_neighbors(after));
         for (vid, ip, entry) in old.iter() {
             if new.get(vid, ip) != Some(entry) {
@@ -220,9 +226,9 @@ impl Control {
             }
         }
         self.neighbors.set_bounds(after.identity.limit, Nanos::from_millis(after.identity.ageing_ms));
-        self.neighbors.keep_learned(|vid, port| {
+        self.neighbors.keep_learned(|vid, port, mac| {
             let port = after.ports.get(port.index());
-            port.is_some_and(|port| port.enabled && port.vlan.contains(vid))
+            port.is_some_and(|port| port.vlan.contains(vid) && (port.enabled || outliving.contains(&mac)))
         });
     }
 
