@@ -5,7 +5,7 @@
 //! of everybody's. So two switches with the same configuration agree, and nothing has to be remembered for it.
 //!
 //! A standby blade takes the place of one active blade that takes no new flows, with its weight: that blade's parts are the standby's then, and
-//! nobody else's part changes. See [`seats`].
+//! nobody else's part changes. See `seats`.
 //!
 //! A function and a blade keep their counters as long as a configuration has them; what is new begins at zero.
 
