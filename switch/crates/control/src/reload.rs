@@ -8,6 +8,7 @@
 //! the set of ports is that of the start.
 //!
 //! This is arithmetic on two configurations; what is done about it is the matter of [`Control::reload`](crate::Control::reload).
+//! `docs/decisions/reload.md` says why it is so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
