@@ -139,6 +139,8 @@ pub struct Agent {
     actions: u64,
     mode: Option<Name>,
     timeslots: BTreeSet<u16>,
+    /// Finals are MACs, not IP addresses.
+    by_mac: bool,
     to_port: VecDeque<Vec<u8>>,
     to_host: VecDeque<Vec<u8>>,
     to_read: VecDeque<Received>,
@@ -164,6 +166,7 @@ impl Agent {
             actions: 0,
             mode: None,
             timeslots: BTreeSet::new(),
+            by_mac: false,
             to_port: VecDeque::new(),
             to_host: VecDeque::new(),
             to_read: VecDeque::new(),
@@ -232,8 +235,9 @@ impl Agent {
         if let (Some(switch), Some((ip, len))) = (self.switch, packet)
             && frame.src() == self.config.mac
             && frame.tags().len() == 0
-            && self.owners.contains_key(&ip)
-            && self.send_data(switch, ip.into(), frame.ethertype(), frame.payload().get(..len).unwrap_or(frame.payload()))
+            && let Some(&owner) = self.owners.get(&ip)
+            && let to = if self.by_mac { Final::Mac(owner) } else { ip.into() }
+            && self.send_data(switch, to, frame.ethertype(), frame.payload().get(..len).unwrap_or(frame.payload()))
         {
             self.counters.wrapped += 1;
             return;
@@ -278,6 +282,12 @@ impl Agent {
     /// When there is something to do without being asked.
     pub fn poll_timeout(&self) -> Nanos {
         self.next_hello
+    }
+
+    /// From now on messages with the host's packets have the MAC of the blade as their final destination, as in FIG. 6, and not the IP
+    /// address; paragraph 45 allows for both.
+    pub fn name_blades_by_mac(&mut self) {
+        self.by_mac = true;
     }
 
     /// The next frame for the port.

@@ -165,6 +165,17 @@ fn ip_packets_travel_as_messages() {
     }
     assert_eq!((chassis.agents[0].counters().wrapped, chassis.agents[1].counters().unwrapped), (2, 2));
 
+    // The same with a MAC as final destination: then both are equal behind the switch blade.
+    chassis.agents[0].name_blades_by_mac();
+    let (ethertype, packet) = ip_packet(ip(1).into(), ip(2).into());
+    chassis.agents[0].handle_host(&frame(blade(2), blade(1), ethertype, &packet));
+    chassis.wire.clear();
+    chassis.run_until(chassis.stage.now().0 / 1_000_000 + 5);
+    let (_, switched) = chassis.wire.iter().find(|(port, _)| *port == slot(2)).expect("a message for blade 2");
+    let message = Message::parse(&Frame::new_checked(switched).unwrap()).unwrap();
+    assert_eq!((message.initial_destination, message.final_destination), (blade(2), Final::Mac(blade(2))));
+    assert_eq!(chassis.agents[1].poll_deliver(), Some(frame(blade(2), blade(1), ethertype, &packet)));
+
     // Who has the address is answered from the identities; nothing of it leaves the blade.
     let arp = Arp { operation: Operation::Request, sender_mac: blade(1), sender_ip: ip(1), target_mac: MacAddr::ZERO, target_ip: ip(2) };
     chassis.agents[0].handle_host(&frame(MacAddr::BROADCAST, blade(1), EtherType::ARP, &arp.emit()));

@@ -72,6 +72,9 @@ pub struct Args {
     /// The switch blade's MAC address [default: that of the first answer to a hello]
     #[arg(long, value_name = "MAC")]
     switch: Option<MacAddr>,
+    /// What the final destination of messages to other blades is: their IP address, or their MAC as in FIG. 6
+    #[arg(long, value_enum, default_value_t = FinalKind::Ip, value_name = "KIND")]
+    r#final: FinalKind,
     /// File with the key of the seals, the one of the switch's agents.key_file
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
@@ -81,6 +84,15 @@ pub struct Args {
     /// Print what was counted as JSON at the end
     #[arg(long)]
     json: bool,
+}
+
+/// What names the blade that a message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum FinalKind {
+    /// Its IP address
+    Ip,
+    /// Its MAC address
+    Mac,
 }
 
 /// A mode or function and its program.
@@ -184,7 +196,11 @@ pub fn blade(args: Args) -> Done {
         let tap = args.tap.map_or_else(String::new, |name| format!(", {name} with MTU {mtu}"));
         print(&format!("blade {mac} on {}{tap}\n", port.device.describe()))?;
     }
-    let counters = run(Agent::new(config, sealer), hooks, port, host, &mempool, &stop);
+    let mut agent = Agent::new(config, sealer);
+    if args.r#final == FinalKind::Mac {
+        agent.name_blades_by_mac();
+    }
+    let counters = run(agent, hooks, port, host, &mempool, &stop);
     if args.json {
         print_json(&counters)?;
     } else {
