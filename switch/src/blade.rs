@@ -7,10 +7,10 @@
 //! is something to do again.
 //!
 //! **Data.** An IP packet of the host to an address that the switch has advertised travels as a message (FIG. 6a): initial destination the
-//! switch blade, final destination the IP address. A message that arrives is unpacked into the frame it stands for (paragraph 50). All
-//! other frames pass as they are. ARP requests and neighbour solicitations for advertised addresses are answered here, so that programs that
-//! know nothing of messages talk through them. What the switch advertises as addresses of this blade beside its own, since it stands by for
-//! another that is lost, is taken and delivered as its own.
+//! switch blade, final destination the IP address, or the MAC of who has it ([`Agent::name_blades_by_mac`]). A message that arrives is
+//! unpacked into the frame it stands for (paragraph 50). All other frames pass as they are. ARP requests and neighbour solicitations for
+//! advertised addresses are answered here, so that programs that know nothing of messages talk through them. What the switch advertises as
+//! addresses of this blade beside its own, since it stands by for another that is lost, is taken and delivered as its own.
 //!
 //! **Control.** It says hello at its interval, by broadcast until the switch blade has acknowledged one. It obeys the switch blade's address,
 //! which no other can send from through the switch; with a key, whoever has the key, and nobody else. Which address is the switch blade's it

@@ -9,6 +9,8 @@ mod bridge;
 #[cfg(feature = "dpdk")]
 #[path = "netns/dpdk.rs"]
 mod dpdk;
+#[path = "netns/fig3.rs"]
+mod fig3;
 #[path = "netns/golden.rs"]
 mod golden;
 #[path = "netns/life.rs"]

@@ -8,7 +8,7 @@ use bladeswitch::lab::{self, BLADES_MAX, Chassis, LabError, Name, Place, Remains
 use control::show;
 use serde::Serialize;
 
-use super::{Done, Failure, client, print, print_json, takeover};
+use super::{Done, Failure, client, fig3, print, print_json, takeover};
 
 /// How long the switch may take to answer, with all links up.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -36,6 +36,8 @@ enum Command {
     Status(StatusArgs),
     /// Measure how long a standby switch takes to take over from one that is killed (root)
     Takeover(takeover::Args),
+    /// Show FIG. 3: four blades ping each other through messages, with each header before and after the switch (root)
+    Fig3(fig3::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -111,6 +113,7 @@ pub fn lab(args: Args) -> Done {
         Command::Shell(args) => shell(args),
         Command::Status(args) => status(&args),
         Command::Takeover(args) => takeover::takeover(&args),
+        Command::Fig3(args) => fig3::fig3(&args),
     }
 }
 
@@ -135,7 +138,7 @@ fn up(args: UpArgs) -> Done {
 }
 
 /// Waits until the switch answers and its links are up.
-fn answer(name: &Name, switch: &mut Child) -> Result<show::Ports, Failure> {
+pub(super) fn answer(name: &Name, switch: &mut Child) -> Result<show::Ports, Failure> {
     let start = Instant::now();
     loop {
         if let Ok(text) = client::get(&name.socket(), "/v1/ports")

@@ -12,6 +12,7 @@ pub mod check;
 pub mod client;
 pub mod doctor;
 pub mod explain;
+pub mod fig3;
 pub mod lab;
 pub mod log;
 pub mod reload;

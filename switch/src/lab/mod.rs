@@ -21,6 +21,7 @@
 //! Threads: nothing here is shared; [`namespace::inside`] starts a thread for as long as it lasts.
 
 mod chassis;
+pub mod fig3;
 pub mod namespace;
 mod remains;
 
