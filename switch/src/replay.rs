@@ -16,6 +16,7 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
 use control::config::Config;
+use control::show;
 use dataplane::Ledger;
 use port::capture::{CaptureError, Direction, FrameNotes};
 use port::{Nanos, PortId};
@@ -73,6 +74,9 @@ pub struct Outcome {
     pub ledger: Ledger,
     /// What each port counted.
     pub counters: Counters,
+    /// What was steered to which blade; nothing without functions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub functions: Option<show::Functions>,
     /// Inputs that were damaged: played up to the damage.
     pub damaged: Vec<String>,
     /// What differs from what was expected; empty if nothing does, or nothing was expected.
@@ -248,10 +252,12 @@ impl<W: Write> Player<W> {
         self.output.write_before(Nanos(u64::MAX), &mut each).map_err(ReplayError::Output)?;
         let ledger = self.stage.switch.check_ledger().map_err(ReplayError::Ledger)?;
         let counters = self.stage.counters();
+        let functions = Some(show::functions(&self.stage.switch.control)).filter(|shown| !shown.functions.is_empty());
         let control = self.annotator.is_some().then_some(&self.stage.switch.control);
         let out = self.output.finish(self.stage.now(), control).map_err(ReplayError::Output)?;
         let Player { frames_in, frames_out, snapped, .. } = self;
-        Ok((Outcome { frames_in, frames_out, snapped, ledger, counters, damaged, differences: Vec::new(), written: Vec::new() }, out))
+        let (differences, written) = (Vec::new(), Vec::new());
+        Ok((Outcome { frames_in, frames_out, snapped, ledger, counters, functions, damaged, differences, written }, out))
     }
 
     fn arrive(&mut self, arrival: Arrival, each: &mut impl FnMut(PortId, u64, &[u8])) -> io::Result<()> {

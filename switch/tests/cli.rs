@@ -291,7 +291,7 @@ fn a_run_without_far_ends_says_so() {
 
 #[test]
 fn what_check_says() {
-    for example in ["minimal", "chassis", "vlans"] {
+    for example in ["minimal", "chassis", "vlans", "bus", "steering", "services"] {
         assert!(text(&["check", &repository(&format!("examples/{example}.toml"))]).starts_with("ok: "));
     }
     assert!(
@@ -383,6 +383,34 @@ proptest! {
         prop_assert!(matches!(output.status.code(), Some(0 | 2)), "{hex}: {}", stderr(&output));
         prop_assert!(!stderr(&output).contains("panicked"));
     }
+}
+
+/// The example of docs/steering.md: every frame from a client to a service is at a blade of that service.
+#[test]
+fn the_example_of_five_services_steers_every_frame() {
+    let captures = [
+        ("network", "smtp/in.pcap"),
+        ("network", "http/in.pcap"),
+        ("network", "https/in.pcapng"),
+        ("network", "rtp-voice/in.pcap"),
+        ("cameras", "rtp-video/in.pcap"),
+        ("network", "iscsi/in.pcap"),
+        ("network", "nfs/in.pcap"),
+    ];
+    let inputs = captures.map(|(port, file)| format!("{port}={}", repository(&format!("pcaps/{file}"))));
+    let dir = tempfile::tempdir().unwrap();
+    let (config, out) = (repository("examples/services.toml"), dir.path().display().to_string());
+    let mut args = vec!["replay", &config, "--out", &out];
+    args.extend(inputs.iter().flat_map(|input| ["--in", input]));
+    let said = text(&args);
+    assert!(said.contains("storage   blade7") && said.contains("ledger: balanced"), "{said}");
+    let told = json(&[&args[..], &["--json"]].concat());
+    let frames =
+        |function: &Value| function["blades"].as_array().unwrap().iter().map(|blade| blade["frames"].as_u64().unwrap()).sum::<u64>();
+    let functions = told["functions"]["functions"].as_array().unwrap();
+    let steered: Vec<(&str, u64)> = functions.iter().map(|function| (function["function"].as_str().unwrap(), frames(function))).collect();
+    // What tshark counts: `tcp.dstport in {25, 465, 587}` and so on; of the voice call both directions, which come by the same link.
+    assert_eq!(steered, [("mail", 33), ("web", 51 + 22), ("voice", 202), ("video", 91), ("storage", 145 + 25)]);
 }
 
 #[test]

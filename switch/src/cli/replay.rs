@@ -124,6 +124,10 @@ fn text(outcome: &Outcome, options: &Options) -> String {
     // In the order of the configuration, not of the alphabet.
     let ports = options.config.ports.iter().filter_map(|port| outcome.counters.port.get_key_value(&port.name));
     let mut text = table(&["port", ">rx frames", ">tx frames", "drops"], ports.map(row));
+    if let Some(functions) = &outcome.functions {
+        text += "\n";
+        text += &super::steering::functions(functions);
+    }
     // Writing to a string cannot fail.
     let _ = writeln!(text, "\n{} frames in, {} out", count(outcome.frames_in), count(outcome.frames_out));
     if outcome.snapped > 0 {

@@ -250,6 +250,7 @@ fn p43_when_one_of_three_blades_is_lost_only_its_flows_move() {
                 None => {}
             }
         }
+        println!("{case}: one blade of three was lost: its {moved} flows that went on moved, {stayed} of the others all stayed");
         assert!(moved > 0 && stayed > moved, "{case}: {moved} moved, {stayed} stayed");
         let shown = show::functions(&stage.switch.control);
         let blades = &shown.functions.iter().find(|shown| shown.function == function).unwrap().blades;
