@@ -183,7 +183,7 @@ fn station_labels(bus: &show::Backplane, station: &show::Station) -> Labels {
 /// A counter of control's.
 type ControlCounter = (&'static str, &'static str, fn(&ControlCounters) -> u64);
 
-const CONTROL_COUNTERS: [ControlCounter; 11] = [
+const CONTROL_COUNTERS: [ControlCounter; 13] = [
     ("bladeswitch_arp_answered", "ARP requests answered", |control| control.arp_answered),
     ("bladeswitch_nd_answered", "Neighbour solicitations answered", |control| control.nd_answered),
     ("bladeswitch_notices", "Notices sent to sources of messages without a known final destination", |control| control.notices),
@@ -195,6 +195,8 @@ const CONTROL_COUNTERS: [ControlCounter; 11] = [
     ("bladeswitch_identities_returned", "Identities that a standby blade has given back", |control| control.identities_returned),
     ("bladeswitch_moves", "Moves of addresses control was told of", |control| control.moves),
     ("bladeswitch_tables_published", "Tables published to the workers", |control| control.published),
+    ("bladeswitch_reloads", "Configurations loaded while the switch ran", |control| control.reloads),
+    ("bladeswitch_reloads_unconfirmed", "Reloads rolled back because nobody confirmed them", |control| control.unconfirmed),
 ];
 
 impl Scrape {

@@ -77,6 +77,10 @@ pub struct ControlCounters {
     pub identities_returned: u64,
     /// Tables published.
     pub published: u64,
+    /// Configurations loaded while the switch ran.
+    pub reloads: u64,
+    /// Of these, rolled back because nobody confirmed them.
+    pub unconfirmed: u64,
 }
 
 /// An address that moved.

@@ -37,10 +37,6 @@ pub struct Loaded {
     pub(crate) before: Option<Box<Before>>,
     /// When it is rolled back unless somebody confirms it.
     pub(crate) confirm_by: Option<Nanos>,
-    /// Reloads that were done.
-    pub(crate) reloads: u64,
-    /// Of these, how many were rolled back because nobody confirmed them.
-    pub(crate) unconfirmed: u64,
 }
 
 /// A configuration and where it came from.
@@ -128,7 +124,7 @@ impl Control {
         let before = Before { config: before, file: std::mem::replace(&mut self.loaded.file, file) };
         self.loaded.before = Some(Box::new(before));
         self.loaded.since = self.now;
-        self.loaded.reloads += 1;
+        self.counters.reloads += 1;
         self.loaded.confirm_by = confirm_within.map(|within| self.now + within);
         tracing::info!(changes = plan.changes.len(), file = self.loaded.file, "another configuration");
         Ok(plan)
@@ -159,7 +155,7 @@ impl Control {
     /// Rolls back what nobody has confirmed in time; returns how much was done.
     pub(super) fn poll_reload(&mut self) -> usize {
         if self.loaded.confirm_by.is_some_and(|by| by <= self.now) && self.roll_back().is_ok() {
-            self.loaded.unconfirmed += 1;
+            self.counters.unconfirmed += 1;
             tracing::warn!(file = self.loaded.file, "the last reload was not confirmed in time: it has been rolled back");
             return 1;
         }

@@ -37,8 +37,8 @@ pub fn status(control: &Control) -> Status {
         file: loaded.file.clone(),
         start_file: control.start_file().map(|path| path.display().to_string()),
         loaded_ms_ago: ms(now.since(loaded.since)),
-        reloads: loaded.reloads,
-        unconfirmed: loaded.unconfirmed,
+        reloads: control.counters().reloads,
+        unconfirmed: control.counters().unconfirmed,
         before: loaded.before.as_ref().and_then(|before| before.file.clone()),
         confirm_within_ms: loaded.confirm_by.map(|by| ms(by.since(now))),
     }
