@@ -29,7 +29,10 @@ use wire::MacAddr;
 use wire::arp::{Arp, Operation};
 use wire::ethernet::{self, EtherType, Frame};
 use wire::ip::{Ipv4, Ipv6};
-use wire::message::{Ack, AckStatus, Control, ControlMessage, Final, Header, Hello, Message, MessageType, Name, Notice, decode_advertise};
+use wire::message::{
+    Ack, AckStatus, Control, ControlMessage, Final, Header, Hello, Message, MessageType, Name, Notice, decode_advertise,
+    decode_advertise_across,
+};
 use wire::nd::{NdMessage, NeighborDiscovery};
 
 /// Transactions that are remembered.
@@ -130,7 +133,8 @@ pub struct Agent {
     next_hello: Nanos,
     unanswered: u32,
     /// By slot, as advertised.
-    identities: BTreeMap<u16, (BTreeSet<MacAddr>, BTreeSet<IpAddr>)>,
+    /// By chassis and slot; 0 is the own chassis.
+    identities: BTreeMap<(u16, u16), (BTreeSet<MacAddr>, BTreeSet<IpAddr>)>,
     /// Who has an address, as advertised.
     owners: BTreeMap<IpAddr, MacAddr>,
     /// What was heard of lately, and how it was acknowledged.
@@ -378,20 +382,21 @@ impl Agent {
             self.counters.refused += 1;
             return;
         }
-        let Ok(entries) = decode_advertise(message.body) else {
+        let (Ok(own), Ok(others)) = (decode_advertise(message.body), decode_advertise_across(message.body)) else {
             self.counters.malformed += 1;
             return;
         };
-        for entry in entries {
+        for (chassis, entry) in own.into_iter().map(|entry| (0, entry)).chain(others) {
+            let place = (chassis, entry.slot);
             if entry.macs.is_empty() && entry.ips.is_empty() {
-                self.identities.remove(&entry.slot);
+                self.identities.remove(&place);
                 continue;
             }
-            if self.identities.len() >= SLOTS_MAX && !self.identities.contains_key(&entry.slot) {
+            if self.identities.len() >= SLOTS_MAX && !self.identities.contains_key(&place) {
                 self.counters.overrun += 1;
                 continue;
             }
-            let slot = self.identities.entry(entry.slot).or_default();
+            let slot = self.identities.entry(place).or_default();
             slot.0.extend(entry.macs);
             slot.1.extend(entry.ips);
         }

@@ -13,6 +13,7 @@ pub mod client;
 pub mod doctor;
 pub mod explain;
 pub mod fig3;
+mod joined;
 pub mod lab;
 pub mod log;
 pub mod reload;

@@ -65,12 +65,14 @@ pub fn run(args: &Args) -> Done {
 
     // Above all that any earlier start has used: the time of day.
     let counter = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-    let sealer = config.agents.key_file.as_deref().map(|path| Sealer::load(path, counter)).transpose().map_err(Failure::input)?;
+    let load = || config.agents.key_file.as_deref().map(|path| Sealer::load(path, counter)).transpose().map_err(Failure::input);
+    // One for blades and one for trunks: each has its own counters.
+    let (sealer, trunk_sealer) = (load()?, load()?);
     // Before any worker starts: threads have the capabilities of the one that started them.
     let kept = privileges::drop_all_but_needed(&ports).map_err(Failure::other)?;
     let mut switch = assembly::build(&config, ports, &mempool, seed());
     switch.control.begin_agents(seed() as u32, sealer);
-    switch.control.begin_joined(seed() as u32);
+    switch.control.begin_joined(seed() as u32, trunk_sealer);
     switch.control.loaded_from(&args.config, args.busy);
     if let Some(copy) = active.as_ref().and_then(|active| active.copy.as_ref()) {
         let learned = control::plane::standby::learned(&config, &copy.fdb);

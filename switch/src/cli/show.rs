@@ -10,7 +10,7 @@ use control::show;
 use serde::de::DeserializeOwned;
 
 use super::table::{age, count, or_dash, table, tenths};
-use super::{Done, Failure, bus, client, print, reload, steering};
+use super::{Done, Failure, bus, client, joined, print, reload, steering};
 
 /// Where `show` looks unless it is told.
 pub(super) const DEFAULT_SOCKET: &str = "/run/bladeswitch.sock";
@@ -42,6 +42,8 @@ pub enum What {
     Neighbors,
     /// Who is in which slot
     Identities,
+    /// Other chassis: the trunks, who is reached by them, and the blades and functions there
+    Joined,
     /// VLANs and their ports
     Vlans,
     /// Backplanes and their buses: the slot table and its use
@@ -85,6 +87,7 @@ pub fn show(args: &Args) -> Done {
         (What::Fdb, _) => "/v1/fdb",
         (What::Neighbors, _) => "/v1/neighbors",
         (What::Identities, _) => "/v1/identities",
+        (What::Joined, _) => "/v1/joined",
         (What::Vlans, _) => "/v1/vlans",
         (What::Bus, _) => "/v1/bus",
         (What::Functions, _) => "/v1/functions",
@@ -102,6 +105,7 @@ pub fn show(args: &Args) -> Done {
         What::Fdb => fdb(&read(&answer)?),
         What::Neighbors => neighbors(&read(&answer)?),
         What::Identities => identities(&read(&answer)?),
+        What::Joined => joined::text(&read(&answer)?),
         What::Vlans => vlans(&read(&answer)?),
         What::Bus => bus::text(&read(&answer)?),
         What::Functions => steering::functions(&read(&answer)?),
@@ -255,15 +259,19 @@ fn identities(shown: &show::Identities) -> String {
         sources.sort_unstable();
         sources.dedup();
         let silent = if identity.silent { ", silent" } else { "" };
-        vec![
+        let chassis = identity.chassis.map(|chassis| chassis.to_string());
+        let rest = [
             identity.slot.to_string(),
             or_dash(identity.port.clone()),
             list(&identity.macs),
             list(&identity.ips),
             format!("{}{silent}", sources.join(", ")),
-        ]
+        ];
+        chassis.into_iter().chain(rest).collect()
     };
-    let mut text = table(&[">slot", "port", "addresses", "IP addresses", "from"], shown.identities.iter().map(row));
+    let chassis = shown.identities.iter().any(|identity| identity.chassis.is_some()).then_some(">chassis");
+    let columns: Vec<&str> = chassis.into_iter().chain([">slot", "port", "addresses", "IP addresses", "from"]).collect();
+    let mut text = table(&columns, shown.identities.iter().map(row));
     if !shown.standbys.is_empty() {
         let row = |standby: &show::IdentityStandby| vec![standby.blade.clone(), standby.standby.clone(), standby.holder.clone()];
         text += "\n";

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use bladeswitch::{Switch, assembly};
 use control::config::Config;
 use control::joined::TrunkState;
+use control::seal::Sealer;
 use port::backend::memory::Plug;
 use port::{Burst, Hugepages, LinkState, Mempool, Nanos, PoolCache, Port, PortId};
 use wire::MacAddr;
@@ -16,6 +17,8 @@ use wire::ethernet::EtherType;
 
 use super::blades::frame;
 use super::chance::Chance;
+
+mod across;
 
 /// How soon all is well again after the last cut or repair: a silent neighbour (350 ms), the hold (50 ms), and a lost hello's repetition (100 ms).
 const HEALED: Nanos = Nanos::from_millis(500);
@@ -45,6 +48,10 @@ struct Fabric {
     received: HashSet<(usize, u32)>,
     /// How often a frame crossed a cable.
     crossed: HashMap<(u32, usize), u32>,
+    /// Blades may receive other frames than [`OURS`], too: these, by chassis. Those that switches tell each other are not among them.
+    inbox: Option<Vec<(usize, Vec<u8>)>>,
+    /// The same frames, where they were put onto a cable.
+    carried: Vec<(usize, Vec<u8>)>,
 }
 
 const BLADE: PortId = PortId(0);
@@ -56,6 +63,17 @@ fn blade(chassis: usize) -> MacAddr {
 impl Fabric {
     /// `count` chassis, and a cable for each pair.
     fn new(count: usize, pairs: &[(usize, usize)], seed: u64) -> Fabric {
+        Fabric::with(count, pairs, seed, |_| ("slot = 1\n".to_owned(), String::new()), |_| None)
+    }
+
+    /// The same; for each chassis what stands in its `[[blade]]` and behind all else, and its key.
+    fn with(
+        count: usize,
+        pairs: &[(usize, usize)],
+        seed: u64,
+        config: impl Fn(usize) -> (String, String),
+        key: impl Fn(usize) -> Option<Sealer>,
+    ) -> Fabric {
         let mempool = Mempool::new(count as u32 * 24_576, Hugepages::Never).expect("memory for a packet pool");
         let mut trunks = vec![0u8; count];
         let mut end = |chassis: usize| {
@@ -68,15 +86,16 @@ impl Fabric {
         for (chassis, &trunks) in trunks.iter().enumerate() {
             let names: Vec<String> = (1..=trunks).map(|n| format!("trunk{n}")).collect();
             let uplinks: String = names.iter().map(|name| format!("[[uplink]]\nname = \"{name}\"\n")).collect();
+            let (blade, more) = config(chassis);
             let text = format!(
                 "identity = {{ advertise = false }}\n[switch]\nmac = \"02:00:00:00:02:{chassis:02x}\"\n[joined]\nchassis = {}\n\
-                 trunks = {names:?}\n[[blade]]\nslot = 1\n{uplinks}",
+                 trunks = {names:?}\n[[blade]]\n{blade}{uplinks}{more}",
                 chassis + 1
             );
             let config = Config::parse(&text, "chassis.toml").unwrap_or_else(|errors| panic!("{errors}\n{text}"));
             let (near, others, own) = assembly::memory_ports(&config, 512);
             let mut switch = assembly::build(&config, near, &mempool, seed);
-            switch.control.begin_joined(seed as u32 + chassis as u32);
+            switch.control.begin_joined(seed as u32 + chassis as u32, key(chassis));
             switches.push(switch);
             far.push(others);
             plugs.push(own);
@@ -94,6 +113,8 @@ impl Fabric {
             frames: 0,
             received: HashSet::new(),
             crossed: HashMap::new(),
+            inbox: None,
+            carried: Vec::new(),
         };
         fabric.settle();
         fabric
@@ -155,6 +176,11 @@ impl Fabric {
     fn sent(&mut self, chassis: usize, port: PortId, bytes: Vec<u8>) {
         let ours = bytes[12..14] == OURS.0.to_be_bytes();
         let number = u32::from_be_bytes([bytes[14], bytes[15], bytes[16], bytes[17]]);
+        let told = bytes[12..14] == EtherType::CHASSIS.0.to_be_bytes();
+        if let Some(inbox) = self.inbox.as_mut().filter(|_| port == BLADE && !ours && !told) {
+            inbox.push((chassis, bytes));
+            return;
+        }
         if port == BLADE {
             assert!(ours, "nothing of what switches tell each other gets to blades");
             assert!(usize::from(bytes[11]) != chassis, "frame {number} came back to where it came from");
@@ -166,6 +192,9 @@ impl Fabric {
             let crossed = self.crossed.entry((number, index)).or_default();
             *crossed += 1;
             assert_eq!(*crossed, 1, "frame {number} crosses a cable again");
+        }
+        if self.inbox.is_some() && !ours && !told {
+            self.carried.push((index, bytes.clone()));
         }
         let delay = Nanos(1_000 + self.chance.below(2_000_000));
         let cable = &mut self.cables[index];

@@ -50,7 +50,7 @@ const FDB_POLL: Duration = Duration::from_millis(1);
 /// How long open requests have when the server ends.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// What there is.
-const PATHS: [&str; 25] = [
+const PATHS: [&str; 26] = [
     "GET /v1/ports",
     "POST /v1/ports/{name}/attach",
     "POST /v1/ports/{name}/detach",
@@ -58,6 +58,7 @@ const PATHS: [&str; 25] = [
     "POST /v1/fdb/flush",
     "GET /v1/neighbors",
     "GET /v1/identities",
+    "GET /v1/joined",
     "GET /v1/blades",
     "POST /v1/blades/command",
     "GET /v1/blades/command/{transaction}",
@@ -234,6 +235,7 @@ fn router(control: Arc<Mutex<Control>>) -> Router {
         .route("/v1/fdb/flush", post(flush_fdb))
         .route("/v1/neighbors", get(|State(api): State<Api>| async move { Json(show::neighbors(&api.control())) }))
         .route("/v1/identities", get(|State(api): State<Api>| async move { Json(show::identities(&api.control())) }))
+        .route("/v1/joined", get(|State(api): State<Api>| async move { Json(show::joined(&api.control())) }))
         .route("/v1/blades", get(|State(api): State<Api>| async move { Json(show::blades(&api.control())) }))
         .route("/v1/blades/command", post(blades::command))
         .route("/v1/blades/command/{transaction}", get(blades::progress))

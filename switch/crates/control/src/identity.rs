@@ -7,13 +7,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use port::PortId;
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
-use wire::message::{Identity, encode_advertise};
+use wire::message::{Identity, encode_advertise, encode_advertise_across};
 
 use crate::agents::Agents;
 use crate::config::{Config, Role};
 use crate::neighbor::NeighborTable;
+
+/// Places in other chassis that receivers are told to forget, at most.
+const FORGET_MAX: usize = 1024;
 
 /// Where an address of a blade is known from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -70,6 +74,9 @@ pub struct Identities {
     blades: BTreeMap<u16, BladeIdentity>,
     /// Slots that were advertised with addresses that are no longer theirs: receivers must forget them first.
     forget: BTreeSet<u16>,
+    /// Those of other chassis, by chassis and slot, and the ports they are reached by.
+    others: BTreeMap<(u16, u16), (BladeIdentity, PortId)>,
+    forget_others: BTreeSet<(u16, u16)>,
 }
 
 impl Identities {
@@ -87,7 +94,7 @@ impl Identities {
                 blades.insert(*slot, identity);
             }
         }
-        Identities { blades, forget: BTreeSet::new() }
+        Identities { blades, ..Identities::default() }
     }
 
     /// Works them out anew; `true` if there is anything to tell the blades. The addresses of a slot in `moved` are those of the slot that it leads
@@ -147,6 +154,28 @@ impl Identities {
         true
     }
 
+    /// Those of other chassis, by chassis and slot, with the trunks they are reached by; `true` if there is anything to tell the blades.
+    pub fn set_others(&mut self, others: BTreeMap<(u16, u16), (BladeIdentity, PortId)>) -> bool {
+        let same = others.len() == self.others.len()
+            && others.iter().all(|(place, (after, _))| self.others.get(place).is_some_and(|(before, _)| before.is_like(after)));
+        for (place, (before, _)) in &self.others {
+            if others.get(place).is_none_or(|(after, _)| !after.has_all_of(before)) {
+                self.forget_others.insert(*place);
+            }
+        }
+        self.others = others;
+        // Of chassis there may be many in the course of time; of those that are long gone nobody knows anything.
+        while self.forget_others.len() > FORGET_MAX {
+            self.forget_others.pop_first();
+        }
+        !same
+    }
+
+    /// Those of other chassis: chassis, slot, identity and the port it is reached by.
+    pub fn others(&self) -> impl Iterator<Item = (u16, u16, &BladeIdentity, PortId)> {
+        self.others.iter().map(|(&(chassis, slot), (blade, port))| (chassis, slot, blade, *port))
+    }
+
     /// Bodies of Advertise messages that say it all: first what to forget, then who is where.
     pub fn encode(&self, body_len_max: usize) -> Vec<Vec<u8>> {
         let forget = self.forget.iter().map(|&slot| Identity { slot, ..Identity::default() });
@@ -155,7 +184,13 @@ impl Identities {
             macs: blade.macs.keys().copied().collect(),
             ips: blade.ips.keys().copied().collect(),
         });
-        encode_advertise(&forget.chain(known).collect::<Vec<_>>(), body_len_max)
+        let mut bodies = encode_advertise(&forget.chain(known).collect::<Vec<_>>(), body_len_max);
+        let forget = self.forget_others.iter().map(|&(chassis, slot)| (chassis, Identity { slot, ..Identity::default() }));
+        let known = self.others().map(|(chassis, slot, blade, _)| {
+            (chassis, Identity { slot, macs: blade.macs.keys().copied().collect(), ips: blade.ips.keys().copied().collect() })
+        });
+        bodies.extend(encode_advertise_across(&forget.chain(known).collect::<Vec<_>>(), body_len_max));
+        bodies
     }
 
     /// By slot.

@@ -16,15 +16,23 @@
 //! A state machine without I/O: call [`Joined::set_link`], [`Joined::handle_hello`] and [`Joined::handle_timeout`]; after each of them
 //! first do what [`Joined::take_outcome`] says, and then send what [`Joined::poll_transmit`] gives.
 //!
-//! Limits: [`CHASSIS_MAX`] chassis; a way of [`PATH_MAX`] chassis. Trunks are trusted: whoever can send on one can disturb the tree.
+//! Over the trunks that are open the chassis tell each other who is in them and what for: [`exchange`].
+//!
+//! Limits: [`CHASSIS_MAX`] chassis; a way of [`PATH_MAX`] chassis. Trunks are trusted as far as the tree goes: whoever can send on one can
+//! disturb it. What is told over it can be sealed.
 
+pub mod exchange;
 pub mod hello;
+pub mod roster;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use port::{Nanos, PortId};
+use wire::MacAddr;
 
 use crate::config::JoinedConfig;
+use crate::seal::Sealer;
+use exchange::Exchange;
 use hello::{CHASSIS_MAX, Hello, PATH_MAX, Role};
 
 /// What has to be done before anything is sent.
@@ -34,6 +42,8 @@ pub struct Outcome {
     pub trunks: bool,
     /// Stations may be behind other trunks than before: what was learned behind trunks is to be forgotten.
     pub flush: bool,
+    /// Other chassis have come, gone, or tell something else of their blades.
+    pub rosters: bool,
 }
 
 /// How a trunk is.
@@ -61,6 +71,8 @@ pub struct TrunkView {
     pub neighbor: Option<u16>,
     /// It leads towards the root.
     pub towards_root: bool,
+    /// Why it is not open, in words.
+    pub reason: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -76,6 +88,8 @@ struct Trunk {
     /// Since when both ends agree.
     agreed: Option<Nanos>,
     open: bool,
+    /// When a hello with our own number was last heard.
+    twin: Option<Nanos>,
 }
 
 /// One chassis among those that are joined.
@@ -96,6 +110,7 @@ pub struct Joined {
     changes: BTreeMap<u16, u32>,
     outcome: Outcome,
     outgoing: VecDeque<(PortId, Vec<u8>)>,
+    exchange: Exchange,
 }
 
 impl Joined {
@@ -110,6 +125,7 @@ impl Joined {
             tell: false,
             agreed: None,
             open: false,
+            twin: None,
         };
         Joined {
             chassis: config.chassis,
@@ -124,23 +140,55 @@ impl Joined {
             changes: BTreeMap::new(),
             outcome: Outcome::default(),
             outgoing: VecDeque::new(),
+            exchange: Exchange::new(config.chassis, session, Nanos::from_millis(config.hello_ms), config.trunks.len()),
         }
+    }
+
+    /// With a key, rosters are sealed with it, and those that are not are dropped. `own_mac` is the address of this switch.
+    pub fn begin(&mut self, own_mac: MacAddr, sealer: Option<Sealer>) {
+        self.exchange.begin(own_mac, sealer);
+    }
+
+    /// What the chassis tell each other of their blades.
+    pub fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    /// What this chassis tells of its blades from now on.
+    pub fn set_own(&mut self, now: Nanos, roster: roster::Roster) {
+        self.exchange.set_own(roster);
+        self.update(now);
     }
 
     /// The link of a trunk is up and its port switched on, or not.
     pub fn set_link(&mut self, now: Nanos, port: PortId, up: bool) {
         let Some(trunk) = self.trunks.iter_mut().find(|trunk| trunk.port == port && trunk.up != up) else { return };
         trunk.up = up;
-        trunk.peer = None;
+        (trunk.peer, trunk.twin) = (None, None);
         trunk.tell = up;
         self.update(now);
     }
 
-    /// A frame of a switch blade came in by a trunk; `payload` is what follows the EtherType. One that cannot be read is ignored.
-    pub fn handle_hello(&mut self, now: Nanos, port: PortId, payload: &[u8]) {
-        let (Some(hello), Some(index)) = (Hello::parse(payload), self.trunks.iter().position(|trunk| trunk.port == port)) else { return };
+    /// A frame of a switch blade, from `source`, came in by a trunk; `payload` is what follows the EtherType. One that cannot be read is counted.
+    pub fn handle_frame(&mut self, now: Nanos, port: PortId, source: MacAddr, payload: &[u8]) {
+        let Some(index) = self.trunks.iter().position(|trunk| trunk.port == port) else { return };
+        if payload.first() != Some(&hello::VERSION) {
+            self.exchange.handle(now, index, source, payload);
+            self.update(now);
+            return;
+        }
+        match Hello::parse(payload) {
+            Some(hello) => self.handle_hello(now, index, hello),
+            None => self.exchange.counters.malformed += 1,
+        }
+    }
+
+    fn handle_hello(&mut self, now: Nanos, index: usize, hello: Hello) {
         // Our own number is a cable from us to us, or a mistake in somebody's configuration: nothing opens there.
         let trunk = &mut self.trunks[index];
+        if trunk.up && hello.chassis == self.chassis {
+            trunk.twin = Some(now);
+        }
         if !trunk.up || hello.chassis == self.chassis {
             return;
         }
@@ -184,12 +232,14 @@ impl Joined {
             let silent = trunk.peer.as_ref().map(|(heard, _)| *heard + self.silent);
             [Some(trunk.next_hello), opens, silent].into_iter().flatten()
         })
+        .chain(self.exchange.poll_timeout())
         .min()
     }
 
     /// What has to be done before anything is sent; asked once.
     pub fn take_outcome(&mut self) -> Outcome {
-        std::mem::take(&mut self.outcome)
+        let rosters = self.exchange.take_changed();
+        Outcome { rosters, ..std::mem::take(&mut self.outcome) }
     }
 
     /// The payload of the next frame, and the trunk it leaves by.
@@ -229,7 +279,22 @@ impl Joined {
             },
             neighbor: trunk.peer.as_ref().map(|(_, hello)| hello.chassis),
             towards_root: self.root.is_some_and(|(root, _)| root == index),
+            reason: self.reason(index, trunk),
         })
+    }
+
+    /// Why a trunk is not open.
+    fn reason(&self, index: usize, trunk: &Trunk) -> Option<&'static str> {
+        let upward = self.root.is_some_and(|(root, _)| root == index);
+        match (&trunk.peer, trunk.twin) {
+            _ if trunk.open => None,
+            _ if !trunk.up => Some("the link is down, or the port is switched off"),
+            (None, Some(_)) => Some("the other end has the number of this chassis"),
+            (None, None) => Some("nobody says hello at the other end"),
+            _ if trunk.agreed.is_some() => Some("both ends agree: it opens after hold_ms"),
+            (Some((_, hello)), _) if upward || hello.role == Role::Lower => Some("the ends do not agree yet"),
+            (Some(_), _) => Some("there is another way: open, it would close a ring"),
+        }
     }
 
     fn update(&mut self, now: Nanos) {
@@ -239,6 +304,10 @@ impl Joined {
         self.decide();
         self.open_and_close(now);
         self.send_hellos(now);
+        self.exchange.send(now);
+        while let Some((index, payload)) = self.exchange.poll_transmit() {
+            self.outgoing.push_back((self.trunks[index].port, payload));
+        }
     }
 
     /// On whom does this chassis hang? A change of anything that follows from it gets a new label.
@@ -273,9 +342,10 @@ impl Joined {
             let open = trunk.agreed.is_some_and(|since| since + self.hold <= now);
             changed |= open != trunk.open;
             trunk.open = open;
+            self.exchange.set_open(index, open);
         }
         if changed {
-            self.outcome = Outcome { trunks: true, flush: true };
+            self.outcome = Outcome { trunks: true, flush: true, rosters: false };
             *self.changes.entry(self.chassis).or_default() += 1;
             self.tell_all();
         }

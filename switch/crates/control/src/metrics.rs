@@ -16,6 +16,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::joined::TrunkState;
 use crate::plane::{Control, ControlCounters};
 use crate::show;
 use crate::steering::BladeState;
@@ -33,6 +34,7 @@ pub struct Scrape {
     buses: Vec<show::Backplane>,
     rules: Vec<show::SteerRule>,
     functions: Vec<show::Function>,
+    joined: show::Joined,
     neighbors: usize,
     pool_buffers: u32,
     pool_taken: u32,
@@ -64,6 +66,7 @@ impl Scrape {
             buses: show::buses(control).backplanes,
             rules: show::steer(control).rules,
             functions: show::functions(control).functions,
+            joined: show::joined(control),
             neighbors: control.neighbors().len(),
             pool_buffers: control.mempool().buffers(),
             pool_taken: control.mempool().in_use(),
@@ -90,6 +93,7 @@ impl Collector for Scrape {
         self.encode_workers(&mut out)?;
         self.encode_buses(&mut out)?;
         self.encode_steering(&mut out)?;
+        self.encode_joined(&mut out)?;
         self.encode_control(&mut out)
     }
 }
@@ -268,6 +272,22 @@ impl Scrape {
         let up = |blade: &show::FunctionBlade| u64::from(blade.state == BladeState::Up);
         let help = "1 if a blade takes new flows of a function";
         out.gauges("bladeswitch_function_up", help, blades().map(|(function, blade)| (label(function, blade), up(blade))))
+    }
+
+    fn encode_joined(&self, out: &mut Families<'_>) -> fmt::Result {
+        let open = |trunk: &show::Trunk| u64::from(trunk.state == TrunkState::Open);
+        let trunks = self.joined.trunks.iter().map(|trunk| (vec![("trunk", trunk.trunk.clone())], open(trunk)));
+        out.gauges("bladeswitch_joined_trunk_forwarding", "1 if a trunk to another chassis forwards", trunks)?;
+        let members = || self.joined.members.iter().map(|member| (vec![("chassis", member.chassis.to_string())], member));
+        let hops = members().map(|(label, member)| (label, u64::from(member.hops)));
+        out.gauges("bladeswitch_joined_hops", "Trunks between this chassis and one that is reached", hops)?;
+        let identities = members().map(|(label, member)| (label, member.identities as u64));
+        out.gauges("bladeswitch_joined_identities", "Slots of a chassis whose blades are known", identities)?;
+        if self.joined.chassis.is_none() {
+            return Ok(());
+        }
+        let drops = self.joined.counters.drops().into_iter().map(|(reason, frames)| (vec![("reason", reason.to_owned())], frames));
+        out.counters("bladeswitch_joined_dropped", "Frames of other switch blades that were not believed", drops)
     }
 
     fn encode_control(&self, out: &mut Families<'_>) -> fmt::Result {

@@ -37,6 +37,7 @@ use crate::tables;
 use standins::Standins;
 pub use standins::{Cause, Handover};
 
+mod across;
 mod blades;
 mod joined;
 mod reload;
@@ -125,6 +126,7 @@ pub struct Control {
     identities: Identities,
     agents: Agents,
     joined: Option<Joined>,
+    across: across::Across,
     functions: Functions,
     standins: Standins,
     advertise_at: Option<Nanos>,
@@ -177,6 +179,7 @@ impl Control {
             standins: Standins::default(),
             pool: mempool.cache(),
             joined: config.joined.as_ref().map(|joined| Joined::new(joined, 0)),
+            across: across::Across::default(),
             agents: Agents::new(config.agents.clone(), config.switch.mac),
             advertise_at: (config.identity.advertise && !identities.is_empty()).then_some(Nanos::ZERO),
             config,
@@ -262,7 +265,13 @@ impl Control {
     /// When, on a virtual clock, there is something to do that nobody asks for.
     pub fn next_event(&self) -> Option<Nanos> {
         let joined = self.joined.as_ref().and_then(Joined::poll_timeout);
-        self.advertise_at.into_iter().chain(self.agents.poll_timeout()).chain(joined).chain(self.loaded.confirm_by).min()
+        self.advertise_at
+            .into_iter()
+            .chain(self.agents.poll_timeout())
+            .chain(joined)
+            .chain(self.across_timeout())
+            .chain(self.loaded.confirm_by)
+            .min()
     }
 
     /// Another reading end of the tables.
@@ -272,8 +281,10 @@ impl Control {
 
     fn publish(&mut self) {
         self.stale = false;
+        self.across.roster_stale = true;
         self.counters.published += 1;
-        let mut tables = tables::build(&self.config, &self.links, self.joined.as_ref().map_or(0, Joined::closed), self.neighbors.publish());
+        let neighbors = self.neighbors_with_others();
+        let mut tables = tables::build(&self.config, &self.links, self.joined.as_ref().map_or(0, Joined::closed), neighbors);
         tables.steering = self.functions.build(&self.config, &self.links, Some(&self.agents));
         self.tables.publish(tables);
     }
@@ -305,7 +316,7 @@ impl Control {
             PuntReason::NdLearn | PuntReason::NdAnswer => self.take_nd(punted, &frame),
             PuntReason::DhcpLearn => self.take_dhcp(punted, &frame),
             PuntReason::Message => self.take_message(punted, &frame),
-            PuntReason::Chassis => self.take_hello(punted.port, frame.payload()),
+            PuntReason::Chassis => self.take_chassis(punted.port, frame.src(), frame.payload()),
         }
     }
 
@@ -316,7 +327,7 @@ impl Control {
             self.learn_neighbor(punted, arp.sender_ip.into(), arp.sender_mac, false);
         }
         if punted.reason == PuntReason::ArpAnswer && arp.operation == Operation::Request {
-            let Some(mac) = self.neighbors.get(punted.vid, arp.target_ip.into()).map(|neighbor| neighbor.mac) else { return };
+            let Some((mac, _)) = self.neighbor_anywhere(punted.vid, arp.target_ip.into()) else { return };
             self.send(punted.port, punted.vid, arp.sender_mac, mac, EtherType::ARP, &arp.reply(mac).emit());
             self.counters.arp_answered += 1;
         }
@@ -338,10 +349,10 @@ impl Control {
         }
         if punted.reason == PuntReason::NdAnswer
             && let NdMessage::NeighborSolicitation { target, .. } = discovery.message
-            && let Some(&neighbor) = self.neighbors.get(punted.vid, target.into())
-            && let Some(answer) = discovery.answer(neighbor.mac, neighbor.router)
+            && let Some((mac, router)) = self.neighbor_anywhere(punted.vid, target.into())
+            && let Some(answer) = discovery.answer(mac, router)
         {
-            self.send(punted.port, punted.vid, frame.src(), neighbor.mac, EtherType::IPV6, &answer);
+            self.send(punted.port, punted.vid, frame.src(), mac, EtherType::IPV6, &answer);
             self.counters.nd_answered += 1;
         }
     }
@@ -444,6 +455,7 @@ impl Control {
     fn identities_changed(&mut self) {
         // A blade that has come, fallen silent or says something else may have, lose or get a function.
         self.stale |= !self.config.functions.is_empty();
+        self.across.roster_stale = true;
         let changed = self.identities.update(&self.config, &self.agents, &self.neighbors, &self.moved_slots());
         if changed && self.config.identity.advertise && self.advertise_at.is_none() {
             self.advertise_at = Some(self.now + ADVERTISE_DELAY);
@@ -467,7 +479,7 @@ impl Control {
     /// The longest body that fits an ordinary frame (1500 bytes behind the EtherType), or the switch's own limit if that is less.
     fn body_len_max(&self) -> usize {
         let frame_len_max = usize::from(self.config.switch.max_frame).min(ethernet::HEADER_LEN + 1500);
-        frame_len_max.saturating_sub(ethernet::HEADER_LEN + 4 + wire::message::HEADER_LEN).max(23)
+        frame_len_max.saturating_sub(ethernet::HEADER_LEN + 4 + wire::message::HEADER_LEN).max(28)
     }
 
     fn send_message(&mut self, port: PortId, vid: Vid, to: MacAddr, message_type: MessageType, body: &[u8]) {

@@ -25,11 +25,13 @@ use crate::tables;
 mod blades;
 mod bus;
 mod drops;
+mod joined;
 mod status;
 mod steering;
 pub use blades::{Blade, BladeProgress, Blades, CommandShown, blades, command};
 pub use bus::{Backplane, Buses, Slot, Station, buses};
 pub use drops::{Drops, PortDrop, ReasonDrop, drops, meaning};
+pub use joined::{Joined, Member, Trunk, joined};
 pub use status::{Status, status};
 pub use steering::{Function, FunctionBlade, Functions, Steer, SteerRule, functions, steer};
 
@@ -252,7 +254,7 @@ pub fn neighbors(control: &Control) -> Neighbors {
 /// `show identities`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identities {
-    /// By slot.
+    /// By slot; then those of other chassis, by chassis and slot.
     pub identities: Vec<Identity>,
     /// Blades that have a standby blade for their identity.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -276,9 +278,12 @@ pub struct IdentityStandby {
 /// What is known of the blade in a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
+    /// The chassis, if several are joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chassis: Option<u16>,
     /// The bay.
     pub slot: u16,
-    /// Name of its port.
+    /// Name of its port; of one in another chassis that of the trunk that leads there.
     pub port: Option<String>,
     /// MAC addresses.
     pub macs: Vec<MacAddr>,
@@ -299,10 +304,12 @@ pub struct AddressSource {
     pub source: String,
 }
 
-/// Who is in which slot.
+/// Who is in which slot, and in which chassis.
 pub fn identities(control: &Control) -> Identities {
     let port_of = |wanted: u16| control.config().ports.iter().find(|port| slot(port) == Some(wanted)).map(|port| port.name.clone());
-    let identities = control.identities().iter().map(|(slot, blade)| Identity {
+    let chassis = control.joined().map(|joined| joined.chassis());
+    let own = control.identities().iter().map(|(slot, blade)| Identity {
+        chassis,
         slot,
         port: port_of(slot),
         macs: blade.macs.keys().copied().collect(),
@@ -310,13 +317,22 @@ pub fn identities(control: &Control) -> Identities {
         sources: sources(blade),
         silent: control.agents().blade(slot).is_some_and(|agent| agent.silent),
     });
+    let others = control.identities().others().map(|(chassis, slot, blade, port)| Identity {
+        chassis: Some(chassis),
+        slot,
+        port: Some(port_name(control, port)),
+        macs: blade.macs.keys().copied().collect(),
+        ips: blade.ips.keys().copied().collect(),
+        sources: sources(blade),
+        silent: false,
+    });
     let name = |port| port_name(control, port);
     let standby = |(index, port): (usize, &PortConfig)| {
         let (own, standby) = (PortId(index as u8), port.standby?);
         Some(IdentityStandby { blade: name(own), standby: name(standby), holder: name(control.holder(own)) })
     };
     Identities {
-        identities: identities.collect(),
+        identities: own.chain(others).collect(),
         standbys: control.config().ports.iter().enumerate().filter_map(standby).collect(),
         handovers: control.handovers().cloned().collect(),
     }

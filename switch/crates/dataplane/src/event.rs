@@ -86,6 +86,20 @@ pub enum Command {
     },
     /// Remove an entry, learned or set by hand.
     RemoveEntry(Key),
+    /// Learn this address behind this port, as if it had just been seen there; not if it is known behind another.
+    Remember {
+        /// VLAN and address.
+        key: Key,
+        /// The port.
+        port: PortId,
+    },
+    /// Forget this address if it was learned behind this port.
+    Forget {
+        /// VLAN and address.
+        key: Key,
+        /// The port.
+        port: PortId,
+    },
     /// Another ageing time and other limits.
     Tune {
         /// The ageing time; 0 never ages.

@@ -21,7 +21,7 @@ use sync::snapshot::Reader;
 use crate::bus::{Bus, BusSpec, PublishedBus, Sender};
 use crate::counters::{PortCounters, PublishedCounters, WorkerCounters};
 use crate::event::{Command, Crossing, Event, FdbUpdate, Punted};
-use crate::fdb::{Fdb, Key, Limits, Ticks};
+use crate::fdb::{Fdb, Found, Key, Kind, Limits, Ticks};
 use crate::learn::Updates;
 use crate::pipeline::{self, Context, Notes, Observer, Phase};
 use crate::steer::{PublishedSteering, Steerer};
@@ -360,6 +360,16 @@ impl Worker {
                 }
                 Command::RemoveEntry(key) => {
                     self.fdb.remove(key);
+                }
+                Command::Remember { key, port } => {
+                    if self.fdb.lookup(key, tick).is_none_or(|found| found.port == port) {
+                        self.fdb.learn(key, port, tick);
+                    }
+                }
+                Command::Forget { key, port } => {
+                    if self.fdb.lookup(key, tick) == Some(Found { port, kind: Kind::Dynamic }) {
+                        self.fdb.remove(key);
+                    }
                 }
                 Command::Tune { ageing, limits } => {
                     self.ticks.change(now, ageing);

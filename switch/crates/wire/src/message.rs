@@ -29,7 +29,7 @@ mod advertise;
 mod control;
 mod notice;
 
-pub use advertise::{Identity, decode_advertise, encode_advertise};
+pub use advertise::{Identity, decode_advertise, decode_advertise_across, encode_advertise, encode_advertise_across};
 pub use control::{
     Ack, AckStatus, CODE_LEN, CONTROL_HEAD_LEN, CONTROL_VERSION, Control, ControlMessage, Hello, NAME_LEN_MAX, Name, SEAL_LEN, Seal,
     TEXT_LEN_MAX,

@@ -21,7 +21,8 @@ pub const PATH_MAX: usize = 32;
 /// Chassis that are joined at most.
 pub const CHASSIS_MAX: usize = 64;
 
-const VERSION: u8 = 1;
+/// The first octet of a hello; [`roster`](super::roster) has the others.
+pub(super) const VERSION: u8 = 1;
 const FIXED_LEN: usize = 29;
 
 /// Which end of a trunk the sender is.

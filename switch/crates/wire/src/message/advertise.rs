@@ -11,7 +11,10 @@
 //!
 //! An entry adds to what the receiver knows of its slot; an entry without addresses makes it forget the slot. So an
 //! identity of any size can be spread over entries and messages, and a changed one is sent as forget, then anew.
-//! Octets after the last entry are left for later versions and ignored.
+//!
+//! After the last entry there may be a section on the blades of other chassis: one octet 1, two octets of number of entries, and entries
+//! as above, each with two octets of the number of the chassis before it. Who does not know of it ignores it, as all octets
+//! after the last entry that this version does not know.
 
 use std::net::IpAddr;
 
@@ -19,6 +22,10 @@ use super::{Final, MAX_BODY_LEN, MessageError};
 use crate::MacAddr;
 
 const COUNT_LEN: usize = 2;
+/// No entries of this chassis, and then the section on others.
+const ACROSS_HEAD: [u8; 3] = [0, 0, ACROSS];
+const ACROSS: u8 = 1;
+const CHASSIS_LEN: usize = 2;
 const ENTRY_LEN: usize = 4;
 const MAC_LEN: usize = 6;
 const IP_LEN: usize = 17;
@@ -41,11 +48,24 @@ pub struct Identity {
 /// # Panics
 /// If `body_len_max` has no room for one address: it must be 23 or more.
 pub fn encode_advertise(identities: &[Identity], body_len_max: usize) -> Vec<Vec<u8>> {
-    assert!(body_len_max >= COUNT_LEN + ENTRY_LEN + IP_LEN, "no room for an address in {body_len_max} bytes");
+    spread(identities.iter().map(|identity| (None, identity)), &[], body_len_max)
+}
+
+/// The same for blades of other chassis, each with the number of its chassis.
+///
+/// # Panics
+/// If `body_len_max` has no room for one address: it must be 28 or more.
+pub fn encode_advertise_across(identities: &[(u16, Identity)], body_len_max: usize) -> Vec<Vec<u8>> {
+    spread(identities.iter().map(|(chassis, identity)| (Some(*chassis), identity)), &ACROSS_HEAD, body_len_max)
+}
+
+fn spread<'a>(identities: impl Iterator<Item = (Option<u16>, &'a Identity)>, head: &'static [u8], body_len_max: usize) -> Vec<Vec<u8>> {
+    let entry_len = if head.is_empty() { ENTRY_LEN } else { CHASSIS_LEN + ENTRY_LEN };
+    assert!(body_len_max >= head.len() + COUNT_LEN + entry_len + IP_LEN, "no room for an address in {body_len_max} bytes");
     let body_len_max = body_len_max.min(MAX_BODY_LEN);
     let mut bodies = Vec::new();
-    let mut body = Body::new();
-    for identity in identities {
+    let mut body = Body::new(head);
+    for (chassis, identity) in identities {
         let (mut macs, mut ips) = (&identity.macs[..], &identity.ips[..]);
         loop {
             let first = if !macs.is_empty() {
@@ -55,14 +75,14 @@ pub fn encode_advertise(identities: &[Identity], body_len_max: usize) -> Vec<Vec
             } else {
                 0
             };
-            if body.bytes.len() + ENTRY_LEN + first > body_len_max {
-                bodies.push(std::mem::replace(&mut body, Body::new()).finish());
+            if body.bytes.len() + entry_len + first > body_len_max {
+                bodies.push(std::mem::replace(&mut body, Body::new(head)).finish());
             }
-            let room = body_len_max - body.bytes.len() - ENTRY_LEN;
+            let room = body_len_max - body.bytes.len() - entry_len;
             let (macs_now, macs_later) = macs.split_at(macs.len().min(MAX_LISTED).min(room / MAC_LEN));
             let room = room - macs_now.len() * MAC_LEN;
             let (ips_now, ips_later) = ips.split_at(ips.len().min(MAX_LISTED).min(room / IP_LEN));
-            body.push(identity.slot, macs_now, ips_now);
+            body.push(chassis, identity.slot, macs_now, ips_now);
             (macs, ips) = (macs_later, ips_later);
             if macs.is_empty() && ips.is_empty() {
                 break;
@@ -79,43 +99,73 @@ pub fn encode_advertise(identities: &[Identity], body_len_max: usize) -> Vec<Vec
 ///
 /// [`MessageError::TooShort`] if the body ends within an entry, [`MessageError::Kind`] if an IP is neither IPv4 nor IPv6.
 pub fn decode_advertise(body: &[u8]) -> Result<Vec<Identity>, MessageError> {
+    read_own(&mut &*body)
+}
+
+/// The entries of a body on blades of other chassis, in order, each with the number of its chassis.
+///
+/// Errors as of [`decode_advertise`]; a body without such a section has none.
+pub fn decode_advertise_across(body: &[u8]) -> Result<Vec<(u16, Identity)>, MessageError> {
     let mut rest = body;
+    read_own(&mut rest)?;
+    if rest.first() != Some(&ACROSS) {
+        return Ok(Vec::new());
+    }
+    let [_] = take(&mut rest)?;
     let entries = u16::from_be_bytes(take(&mut rest)?);
-    // The number is the sender's claim: the list grows with what is there, four bytes an entry or more.
     let mut identities = Vec::new();
     for _ in 0..entries {
-        let [s0, s1, macs_count, ips_count] = take(&mut rest)?;
-        let mut identity = Identity { slot: u16::from_be_bytes([s0, s1]), macs: Vec::new(), ips: Vec::new() };
-        for _ in 0..macs_count {
-            identity.macs.push(MacAddr(take(&mut rest)?));
-        }
-        for _ in 0..ips_count {
-            let [kind] = take(&mut rest)?;
-            identity.ips.push(match Final::read(kind, &take(&mut rest)?)? {
-                Final::Ipv4(ip) => IpAddr::V4(ip),
-                Final::Ipv6(ip) => IpAddr::V6(ip),
-                Final::Mac(_) => return Err(MessageError::Kind(kind)),
-            });
-        }
-        identities.push(identity);
+        let chassis = u16::from_be_bytes(take(&mut rest)?);
+        identities.push((chassis, read_entry(&mut rest)?));
     }
     Ok(identities)
 }
 
+fn read_own(rest: &mut &[u8]) -> Result<Vec<Identity>, MessageError> {
+    let entries = u16::from_be_bytes(take(rest)?);
+    // The number is the sender's claim: the list grows with what is there, four bytes an entry or more.
+    let mut identities = Vec::new();
+    for _ in 0..entries {
+        identities.push(read_entry(rest)?);
+    }
+    Ok(identities)
+}
+
+fn read_entry(rest: &mut &[u8]) -> Result<Identity, MessageError> {
+    let [s0, s1, macs_count, ips_count] = take(rest)?;
+    let mut identity = Identity { slot: u16::from_be_bytes([s0, s1]), macs: Vec::new(), ips: Vec::new() };
+    for _ in 0..macs_count {
+        identity.macs.push(MacAddr(take(rest)?));
+    }
+    for _ in 0..ips_count {
+        let [kind] = take(rest)?;
+        identity.ips.push(match Final::read(kind, &take(rest)?)? {
+            Final::Ipv4(ip) => IpAddr::V4(ip),
+            Final::Ipv6(ip) => IpAddr::V6(ip),
+            Final::Mac(_) => return Err(MessageError::Kind(kind)),
+        });
+    }
+    Ok(identity)
+}
+
 /// A body in the making.
 struct Body {
+    head: &'static [u8],
     entries: u16,
     bytes: Vec<u8>,
 }
 
 impl Body {
-    fn new() -> Body {
-        Body { entries: 0, bytes: vec![0; COUNT_LEN] }
+    fn new(head: &'static [u8]) -> Body {
+        Body { head, entries: 0, bytes: [head, &[0; COUNT_LEN]].concat() }
     }
 
     /// The lists have at most [`MAX_LISTED`] addresses each.
-    fn push(&mut self, slot: u16, macs: &[MacAddr], ips: &[IpAddr]) {
+    fn push(&mut self, chassis: Option<u16>, slot: u16, macs: &[MacAddr], ips: &[IpAddr]) {
         self.entries += 1;
+        if let Some(chassis) = chassis {
+            self.bytes.extend_from_slice(&chassis.to_be_bytes());
+        }
         self.bytes.extend_from_slice(&slot.to_be_bytes());
         self.bytes.extend_from_slice(&[macs.len() as u8, ips.len() as u8]);
         for mac in macs {
@@ -129,7 +179,7 @@ impl Body {
     }
 
     fn finish(mut self) -> Vec<u8> {
-        self.bytes[..COUNT_LEN].copy_from_slice(&self.entries.to_be_bytes());
+        self.bytes[self.head.len()..self.head.len() + COUNT_LEN].copy_from_slice(&self.entries.to_be_bytes());
         self.bytes
     }
 }
@@ -179,6 +229,23 @@ mod tests {
         assert_eq!(decode_advertise(&mac_for_ip), Err(MessageError::Kind(1)));
         mac_for_ip[12] = 9;
         assert_eq!(decode_advertise(&mac_for_ip), Err(MessageError::Kind(9)));
+    }
+
+    #[test]
+    fn blades_of_other_chassis_come_after_the_last_entry() {
+        let identities: Vec<(u16, Identity)> = expected().into_iter().map(|identity| (3, identity)).collect();
+        let body = [&[0, 0, 1, 0, 2, 0, 3], &BODY[2..46], &[0, 3], &BODY[46..50]].concat();
+        assert_eq!(encode_advertise_across(&identities, MAX_BODY_LEN), [&body[..]]);
+        assert_eq!(decode_advertise_across(&body), Ok(identities.clone()));
+        assert_eq!(decode_advertise(&body), Ok(vec![]), "who does not know of it reads nothing");
+        for len in 3..body.len() {
+            assert_eq!(decode_advertise_across(&body[..len]), Err(MessageError::TooShort), "{len}");
+        }
+        assert_eq!(decode_advertise_across(&BODY), Ok(vec![]), "of a later version");
+        let bodies = encode_advertise_across(&identities, 28);
+        assert!(bodies.len() > 1 && bodies.iter().all(|body| body.len() <= 28));
+        let read = bodies.iter().flat_map(|body| decode_advertise_across(body).unwrap());
+        assert_eq!(read.map(|(_, entry)| entry.macs.len() + entry.ips.len()).sum::<usize>(), 3);
     }
 
     #[test]
