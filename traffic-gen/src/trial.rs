@@ -43,6 +43,8 @@ pub struct Stream {
     pub due: Vec<PortId>,
     /// Index of the latency histogram they are counted in.
     pub group: usize,
+    /// Each port that is due has a histogram of its own: that of the first is `group`, and those of the others follow.
+    pub by_port: bool,
 }
 
 /// A frame to be sent.

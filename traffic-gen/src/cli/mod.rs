@@ -17,6 +17,7 @@ pub mod record;
 pub mod replay;
 pub mod rfc2544;
 pub mod rfc2889;
+pub mod rfc3918;
 pub mod search;
 pub mod send;
 pub mod soak;
@@ -74,6 +75,8 @@ pub enum Command {
     Rfc2544(rfc2544::Args),
     /// The ten tests of LAN switches (RFC 2889)
     Rfc2889(rfc2889::Args),
+    /// Throughput, latency and group capacity of multicast (RFC 3918)
+    Rfc3918(rfc3918::Args),
     /// Search for several loss ratios at once: MLRsearch (RFC 9971), NDR and PDR
     Search(search::Args),
     /// One load for a long time
@@ -111,6 +114,7 @@ fn run(command: Command, common: &Common, factories: &[&dyn DutFactory]) -> Done
         Command::Record(args) => record::run(&args, common),
         Command::Rfc2544(args) => rfc2544::run(&args, common, factories),
         Command::Rfc2889(args) => rfc2889::run(&args, common, factories),
+        Command::Rfc3918(args) => rfc3918::run(&args, common, factories),
         Command::Search(args) => search::run(&args, common, factories),
         Command::Soak(args) => soak::run(&args, common, factories),
         Command::Replay(args) => replay::replay(*args, common),

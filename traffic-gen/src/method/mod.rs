@@ -1,7 +1,7 @@
 //! The methods: which trials to run, and what they add up to.
 //!
 //! - [`rfc2544`]: throughput, latency, frame loss rate, back-to-back frames (RFC 9004), system recovery, reset (RFC 6201);
-//! - [`rfc2889`]: the ten tests of LAN switches;
+//! - [`rfc2889`]: the ten tests of LAN switches; [`rfc3918`]: multicast;
 //! - [`mlrsearch`]: RFC 9971; [`soak`]: one load for a long time.
 //!
 //! A method asks a [`Runner`] for trials and fills a [`Report`]. It never looks at a clock and sends nothing itself, so that it works
@@ -13,6 +13,7 @@ pub mod pattern;
 pub mod report;
 pub mod rfc2544;
 pub mod rfc2889;
+pub mod rfc3918;
 mod runner;
 pub mod search;
 pub mod soak;

@@ -61,7 +61,11 @@ impl Judge {
         let specs: Vec<StreamSpec> = trial
             .streams
             .iter()
-            .map(|stream| StreamSpec { due: stream.due.iter().map(|&port| (port, stream.group)).collect(), first_sequence: 0, start })
+            .map(|stream| StreamSpec {
+                due: stream.due.iter().enumerate().map(|(n, &port)| (port, stream.group + n * usize::from(stream.by_port))).collect(),
+                first_sequence: 0,
+                start,
+            })
             .collect();
         let mut addresses = HashMap::new();
         for frame in trial.ports.iter().flat_map(|port| &port.phases).flat_map(|phase| &phase.frames) {

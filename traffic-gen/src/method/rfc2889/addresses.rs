@@ -66,8 +66,8 @@ fn trial(runner: &Runner<'_>, size: usize, count: u64, fps: u64, pause: Nanos) -
     trial.ports[TEST].learning = vec![udp_frame(own, group, 60).into()];
     let len = size - 4;
     let due = |port: usize| vec![PortId(port as u8)];
-    let learning = trial.add_stream(Stream { from: PortId(LEARNING as u8), due: due(TEST), group: 0 });
-    let testing = trial.add_stream(Stream { from: PortId(TEST as u8), due: due(LEARNING), group: 0 });
+    let learning = trial.add_stream(Stream { from: PortId(LEARNING as u8), due: due(TEST), group: 0, by_port: false });
+    let testing = trial.add_stream(Stream { from: PortId(TEST as u8), due: due(LEARNING), group: 0, by_port: false });
     let frames = |stream: u16, make: &dyn Fn(u64) -> Arc<[u8]>| -> Vec<TestFrame> {
         (0..count).map(|nth| TestFrame { bytes: make(nth), stream: Some(stream) }).collect()
     };

@@ -47,7 +47,7 @@ pub fn run(runner: &mut Runner<'_>) -> Result<Report, TestbedError> {
     report.set("roles", format!("{} sends to {} and {}, {} to {} (congested)", names[0], names[2], names[3], names[1], names[3]));
     let mut to = vec![Vec::new(); ports.len()];
     (to[0], to[1]) = (vec![2, 3], vec![3]);
-    let pattern = Pattern { name: "congestion".to_owned(), to, broadcast: false, fitted: false };
+    let pattern = Pattern { name: "congestion".to_owned(), to, broadcast: false, fitted: false, multicast: None };
     let mut table = Table::new(
         "Congestion control",
         &[

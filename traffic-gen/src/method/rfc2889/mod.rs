@@ -35,7 +35,7 @@ pub fn settings() -> Settings {
     Settings { trial: TRIAL, ..Settings::default() }
 }
 
-pub(super) fn setup(report: &mut Report, runner: &Runner<'_>) {
+pub(in crate::method) fn setup(report: &mut Report, runner: &Runner<'_>) {
     let settings = &runner.settings;
     report.set("device and clock", runner.testbed.describe());
     let ports = runner.testbed.ports();
@@ -55,7 +55,7 @@ pub(super) fn setup(report: &mut Report, runner: &Runner<'_>) {
 }
 
 /// The test needs so many ports.
-pub(super) fn need(runner: &Runner<'_>, ports: usize, test: &str) -> Result<(), TestbedError> {
+pub(in crate::method) fn need(runner: &Runner<'_>, ports: usize, test: &str) -> Result<(), TestbedError> {
     match runner.testbed.ports().len() {
         have if have < ports => Err(TestbedError::Setup(format!("{test} needs {ports} ports, there are {have}"))),
         _ => Ok(()),

@@ -59,7 +59,7 @@ pub fn run(runner: &mut Runner<'_>, steps: u32) -> Result<Report, TestbedError> 
     let ports = runner.testbed.ports().to_vec();
     let mut to = vec![Vec::new(); ports.len()];
     to[0] = vec![1];
-    let pattern = Pattern { name: "one port to one".to_owned(), to, broadcast: false, fitted: false };
+    let pattern = Pattern { name: "one port to one".to_owned(), to, broadcast: false, fitted: false, multicast: None };
     let mut pressure = Table::new(
         format!("Forward pressure: gaps of {SHORT_GAP_BITS} bit times into the device"),
         &[

@@ -53,6 +53,8 @@ pub struct ModelBridge {
     outputs: Vec<Output>,
     /// Port of each address, and when it last sent.
     table: HashMap<[u8; 6], (usize, Nanos)>,
+    /// Ports of each group that somebody has joined.
+    members: HashMap<[u8; 6], Vec<usize>>,
     learns_again: Nanos,
     /// When the server is free, in 1/pps ns.
     served: u128,
@@ -78,6 +80,7 @@ impl ModelBridge {
             inputs: lines.iter().map(|_| Input::default()).collect(),
             outputs: lines.into_iter().map(output).collect(),
             table: HashMap::new(),
+            members: HashMap::new(),
             learns_again: Nanos::ZERO,
             served: 0,
             stalled_until: Nanos::ZERO,
@@ -129,6 +132,24 @@ impl ModelBridge {
         self.table.insert(source, (port, now));
     }
 
+    /// A report of membership (IGMPv1 or 2) is taken, and not forwarded.
+    fn snoop(&mut self, from: usize, frame: &[u8]) -> bool {
+        let igmp = 14 + usize::from(frame.get(14).map_or(0, |first| first & 15)) * 4;
+        let is_report =
+            frame.get(12..14) == Some(&[0x08, 0x00]) && frame.get(23) == Some(&2) && matches!(frame.get(igmp), Some(0x12 | 0x16));
+        if self.config.groups == 0 || !is_report {
+            return false;
+        }
+        let group: [u8; 6] = std::array::from_fn(|n| frame[n]);
+        if self.members.contains_key(&group) || self.members.len() < self.config.groups {
+            let members = self.members.entry(group).or_default();
+            if !members.contains(&from) {
+                members.push(from);
+            }
+        }
+        true
+    }
+
     /// When the server has dealt with a frame that comes now; `None` if too many wait already.
     fn serve(&mut self, now: Nanos) -> Option<Nanos> {
         if self.config.pps == 0 {
@@ -163,6 +184,10 @@ impl ModelBridge {
     /// Where a frame goes: one output, or all others.
     fn destinations(&self, now: Nanos, from: usize, bytes: &[u8], flood: bool) -> Vec<usize> {
         let others = (0..self.outputs.len()).filter(|&to| to != from);
+        if self.config.groups > 0 && bytes.starts_with(&[0x01, 0x00, 0x5e]) {
+            let members = bytes.first_chunk::<6>().and_then(|group| self.members.get(group));
+            return others.filter(|to| members.is_some_and(|members| members.contains(to))).collect();
+        }
         let known = bytes.first_chunk::<6>().and_then(|destination| self.table.get(destination));
         match known.filter(|(_, seen)| now.since(*seen).0 < self.config.ageing) {
             Some(&(to, _)) if to == from => Vec::new(),
@@ -300,6 +325,9 @@ impl VirtualDut for ModelBridge {
         let mut source = [0; 6];
         source.copy_from_slice(&frame[6..12]);
         self.learn(now, source, from);
+        if self.snoop(from, frame) {
+            return;
+        }
         if self.by_chance(self.config.stall_every) {
             self.stalled_until = now + Nanos(self.config.stall);
         }
@@ -333,6 +361,7 @@ impl VirtualDut for ModelBridge {
 
     fn reset(&mut self, now: Nanos) -> bool {
         self.table.clear();
+        self.members.clear();
         self.inputs.iter_mut().for_each(|input| *input = Input::default());
         for output in &mut self.outputs {
             output.queue.clear();

@@ -25,6 +25,8 @@ pub struct ModelConfig {
     pub ageing: u64,
     /// Addresses it learns a second; 0 for as many as come.
     pub learn: u64,
+    /// Groups whose members it knows from IGMP reports: frames go to these only, and those of further groups nowhere; 0: it floods.
+    pub groups: usize,
     /// A frame whose output queue is full stays at the head of its input's queue, and those behind it wait.
     pub hol: bool,
     /// Frames an input's queue holds then.
@@ -70,6 +72,7 @@ impl Default for ModelConfig {
             fdb: 1 << 20,
             ageing: 300_000_000_000,
             learn: 0,
+            groups: 0,
             hol: false,
             input: 64,
             backpressure: false,
@@ -106,6 +109,7 @@ pub const PRESETS: &[Preset] = &[
     Preset { name: "slow", what: "loses above 7.3 million frames a second", parameters: "pps=7300000,speed=10G,ports=2" },
     Preset { name: "fdb", what: "holds 8,192 addresses", parameters: "fdb=8192" },
     Preset { name: "learner", what: "learns 40,000 addresses a second", parameters: "learn=40000" },
+    Preset { name: "snooper", what: "forwards 256 groups to their members only", parameters: "groups=256" },
     Preset { name: "hol", what: "head-of-line blocking", parameters: "hol=yes" },
     Preset { name: "backpressure", what: "holds inputs back with PAUSE frames", parameters: "hol=yes,backpressure=yes" },
     Preset { name: "buffer", what: "forwards 1 million frames a second, 1,000 may wait", parameters: "pps=1000000,buffer=1000,ports=2" },
@@ -190,6 +194,7 @@ impl ModelConfig {
             "ageing" => self.ageing = at_least_1()?,
             "recovery" => self.recovery = number()?,
             "learn" => self.learn = number()?,
+            "groups" => self.groups = number()? as usize,
             "hol" => self.hol = yes()?,
             "input" => self.input = at_least_1()? as usize,
             "backpressure" => self.backpressure = yes()?,
@@ -206,8 +211,8 @@ impl ModelConfig {
             "seed" => self.seed = number()?,
             _ => {
                 return Err(format!(
-                    "`{key}` is no parameter of a model: expected ports, speed, uplink, delay, pps, buffer, queue, fdb, ageing, learn, hol, input, \
-                     backpressure, reorder, duplicate, flood, lose, corrupt, errors, gap, stall_every, stall, recovery, outage or seed"
+                    "`{key}` is no parameter of a model: expected ports, speed, uplink, delay, pps, buffer, queue, fdb, ageing, learn, groups, hol, \
+                     input, backpressure, reorder, duplicate, flood, lose, corrupt, errors, gap, stall_every, stall, recovery, outage or seed"
                 ));
             }
         }
