@@ -146,6 +146,9 @@ fn a_plan_a_reload_and_the_way_back() {
     assert_eq!((&status["file"], &status["start_file"], &status["reloads"]), (&json!(moved), &json!(own), &json!(2)));
     assert!(run.text(&["show", "status"]).contains("which a reload or a restart uses"));
     assert!(run.refused(1, &["confirm"]).contains("no reload waits to be confirmed"));
+    // The same once more: nothing to confirm, and what there was before is still there.
+    assert!(run.text(&["reload", &moved, "--confirm-within", "1h"]).ends_with("moved.toml: nothing has changed\n"));
+    assert_eq!(run.json(&["show", "status"])["confirm_within_ms"], Value::Null);
     assert!(run.text(&["rollback"]).ends_with("switch.toml\n"));
     assert_eq!((run.vlan(), run.json(&["show", "status"])["file"].clone()), (json!(1), json!(own)));
     assert!(run.refused(1, &["rollback"]).contains("nothing to roll back to"));

@@ -104,7 +104,8 @@ pub(super) async fn reload(State(api): State<Api>, body: Result<Bytes, BytesReje
     }
     let within = request.confirm_within_ms.map(Nanos::from_millis);
     let plan = control.reload(config, Some(name.clone()), within)?;
-    Ok(Json(Answer { file: Some(name), applied: true, needs_restart: false, confirm_within_ms: request.confirm_within_ms, plan }))
+    let confirm_within_ms = request.confirm_within_ms.filter(|_| control.loaded().confirm_by.is_some());
+    Ok(Json(Answer { file: Some(name), applied: true, needs_restart: false, confirm_within_ms, plan }))
 }
 
 pub(super) async fn confirm(State(api): State<Api>) -> Result<Json<Confirmed>, Failure> {

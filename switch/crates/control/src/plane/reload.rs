@@ -106,7 +106,8 @@ impl Control {
     /// Another configuration from now on; `file` is where it was read. With `confirm_within` it is rolled back after so long, at
     /// [`poll`](Self::poll), unless [`confirm`](Self::confirm) comes before.
     ///
-    /// Blades that were detached, rules and functions that were changed by hand are as `config` says.
+    /// Blades that were detached, rules and functions that were changed by hand are as `config` says. If nothing is different there is nothing to
+    /// be confirmed.
     ///
     /// # Errors
     /// Something of it cannot be changed while the switch runs, or the last reload waits to be confirmed. Then nothing has changed.
@@ -120,12 +121,15 @@ impl Control {
         if plan.needs_restart() || !same_ports(&self.config, &config) {
             return Err(ReloadError::Restart(plan));
         }
-        let before = self.replace(config);
-        let before = Before { config: before, file: std::mem::replace(&mut self.loaded.file, file) };
-        self.loaded.before = Some(Box::new(before));
+        let file_before = std::mem::replace(&mut self.loaded.file, file);
         self.loaded.since = self.now;
         self.counters.reloads += 1;
-        self.loaded.confirm_by = confirm_within.map(|within| self.now + within);
+        // The same once more is nothing to go back from: what there was before that stays to go back to.
+        if !plan.changes.is_empty() {
+            let before = self.replace(config);
+            self.loaded.before = Some(Box::new(Before { config: before, file: file_before }));
+            self.loaded.confirm_by = confirm_within.map(|within| self.now + within);
+        }
         tracing::info!(changes = plan.changes.len(), file = self.loaded.file, "another configuration");
         Ok(plan)
     }
