@@ -15,6 +15,8 @@ mod hotswap;
 mod identity;
 #[path = "patent/joined.rs"]
 mod joined;
+#[path = "patent/probe.rs"]
+mod probe;
 #[path = "patent/reload.rs"]
 mod reload;
 #[path = "patent/standby.rs"]

@@ -273,9 +273,12 @@ fn identities(shown: &show::Identities) -> String {
     let columns: Vec<&str> = chassis.into_iter().chain([">slot", "port", "addresses", "IP addresses", "from"]).collect();
     let mut text = table(&columns, shown.identities.iter().map(row));
     if !shown.standbys.is_empty() {
-        let row = |standby: &show::IdentityStandby| vec![standby.blade.clone(), standby.standby.clone(), standby.holder.clone()];
+        let row = |standby: &show::IdentityStandby| {
+            let probe = super::steering::asked(standby.probe.as_ref());
+            vec![standby.blade.clone(), standby.standby.clone(), standby.holder.clone(), probe]
+        };
         text += "\n";
-        text += &table(&["identity of", "standby", "is at"], shown.standbys.iter().map(row));
+        text += &table(&["identity of", "standby", "is at", "last answer"], shown.standbys.iter().map(row));
     }
     if !shown.handovers.is_empty() {
         let row = |event: &control::plane::Handover| {

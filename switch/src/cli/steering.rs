@@ -75,10 +75,11 @@ pub fn functions(shown: &show::Functions) -> String {
     if shown.functions.is_empty() {
         return "no [[function]] is configured: nothing is steered\n".to_owned();
     }
+    let probe = shown.functions.iter().flat_map(|function| &function.blades).any(|blade| blade.probe.is_some());
     let rows = shown.functions.iter().flat_map(|function| {
         let nobody = function.blades.is_empty().then(|| {
             let mut row = vec![function.function.clone(), "no blade announces it".to_owned()];
-            row.resize(10, String::new());
+            row.resize(10 + usize::from(probe), String::new());
             row
         });
         let blades = function.blades.iter().enumerate().map(|(index, blade)| {
@@ -89,7 +90,8 @@ pub fn functions(shown: &show::Functions) -> String {
                 Some(owner) => format!("for {owner}"),
                 None => blade.duty.name().to_owned(),
             };
-            vec![
+            let probe = probe.then(|| asked(blade.probe.as_ref()));
+            let row = vec![
                 name,
                 blade.blade.clone(),
                 duty,
@@ -100,11 +102,21 @@ pub fn functions(shown: &show::Functions) -> String {
                 moved,
                 frames,
                 bytes,
-            ]
+            ];
+            row.into_iter().chain(probe).collect::<Vec<_>>()
         });
         nobody.into_iter().chain(blades).collect::<Vec<_>>()
     });
-    table(&["function", "blade", "duty", "state", ">weight", ">part %", ">flows", ">of these moved", ">frames", ">bytes"], rows)
+    let mut titles = vec!["function", "blade", "duty", "state", ">weight", ">part %", ">flows", ">of these moved", ">frames", ">bytes"];
+    titles.extend(probe.then_some("last answer"));
+    table(&titles, rows)
+}
+
+/// The last answer of a blade, and how long it took.
+pub fn asked(probe: Option<&show::Probed>) -> String {
+    let Some(last) = probe.and_then(|probe| probe.last.as_ref()) else { return "-".to_owned() };
+    let took = last.round_trip_ns.map_or_else(String::new, |ns| format!(" in {:.3} ms", ns as f64 / 1e6));
+    format!("{}{took}", last.said)
 }
 
 /// Rules and what they did.

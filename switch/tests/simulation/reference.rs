@@ -255,7 +255,9 @@ impl Reference {
             let known = self.published.get(&(vid, target_ip)).is_some_and(|&mac| mac != sender_mac);
             // A request to one station is that one's to answer: it asks whether that station is still there (RFC 1122 §2.3.2.1).
             let answer = answer_arp && payload[6..8] == [0, 1] && known && sender_ip != target_ip && is_group(dst);
-            return (answer || learn).then_some((answer, Punted::Arp { answer, sender_mac, sender_ip, target_ip }));
+            // What is answered to the switch itself is for control, which has asked.
+            let takes_all = answer || payload[6..8] == [0, 2] && dst == OWN;
+            return (answer || learn).then_some((takes_all, Punted::Arp { answer, sender_mac, sender_ip, target_ip }));
         }
         if ethertype == 0x86dd
             && let Some(says) = says

@@ -176,6 +176,9 @@ pub struct Agents {
     sealer: Option<Sealer>,
     blades: BTreeMap<u16, Blade>,
     commands: VecDeque<Command>,
+    /// Questions that are not among the commands: transaction and slot.
+    probes: BTreeMap<u32, u16>,
+    probed: VecDeque<(PortId, u32, AckStatus)>,
     outbox: VecDeque<Outgoing>,
     /// What is counted.
     pub counters: AgentCounters,
@@ -192,6 +195,8 @@ impl Agents {
             sealer: None,
             blades: BTreeMap::new(),
             commands: VecDeque::new(),
+            probes: BTreeMap::new(),
+            probed: VecDeque::new(),
             outbox: VecDeque::new(),
             counters: AgentCounters::default(),
         }
@@ -283,7 +288,37 @@ impl Agents {
         true
     }
 
+    /// Asks the blade at a port to execute a function, once, whatever becomes of it: [`poll_probed`](Self::poll_probed) tells. The number of the
+    /// question; `None` if no blade there has said hello.
+    pub fn probe(&mut self, port: PortId, function: Name) -> Option<u32> {
+        let (&slot, blade) = self.blades.iter().find(|(_, blade)| blade.port == port)?;
+        let (vid, to) = (blade.vid, blade.mac);
+        self.transaction = self.transaction.wrapping_add(1);
+        self.probes.insert(self.transaction, slot);
+        let control = Control::Execute(function);
+        self.send(port, vid, to, &ControlMessage { session: self.session, transaction: self.transaction, control });
+        Some(self.transaction)
+    }
+
+    /// Nobody waits for the answer to this question any more.
+    pub fn forget_probe(&mut self, transaction: u32) {
+        self.probes.remove(&transaction);
+    }
+
+    /// The next answer to a question: by which port it came, its number and what it says.
+    pub fn poll_probed(&mut self) -> Option<(PortId, u32, AckStatus)> {
+        self.probed.pop_front()
+    }
+
     fn hear_ack(&mut self, now: Nanos, slot: u16, source: MacAddr, transaction: u32, ack: &Ack) {
+        if let Some(blade) = self.blades.get(&slot).filter(|blade| blade.mac == source && self.probes.get(&transaction) == Some(&slot)) {
+            if ack.acked == MessageType::Execute && ack.status != AckStatus::Accepted {
+                self.probes.remove(&transaction);
+                self.probed.push_back((blade.port, transaction, ack.status));
+                self.counters.acks += 1;
+            }
+            return;
+        }
         let Some(command) = self.commands.iter_mut().find(|command| command.transaction == transaction) else { return };
         let Some(blade) = self.blades.get_mut(&slot).filter(|blade| blade.mac == source) else { return };
         let Some(errand) = command.blades.get_mut(&slot).filter(|errand| !errand.progress.is_over()) else { return };

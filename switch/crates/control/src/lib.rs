@@ -13,6 +13,7 @@ pub mod joined;
 pub mod metrics;
 pub mod neighbor;
 pub mod plane;
+pub mod probe;
 pub mod rate;
 pub mod reload;
 pub mod seal;

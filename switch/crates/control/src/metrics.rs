@@ -187,7 +187,7 @@ fn station_labels(bus: &show::Backplane, station: &show::Station) -> Labels {
 /// A counter of control's.
 type ControlCounter = (&'static str, &'static str, fn(&ControlCounters) -> u64);
 
-const CONTROL_COUNTERS: [ControlCounter; 13] = [
+const CONTROL_COUNTERS: [ControlCounter; 14] = [
     ("bladeswitch_arp_answered", "ARP requests answered", |control| control.arp_answered),
     ("bladeswitch_nd_answered", "Neighbour solicitations answered", |control| control.nd_answered),
     ("bladeswitch_notices", "Notices sent to sources of messages without a known final destination", |control| control.notices),
@@ -197,6 +197,7 @@ const CONTROL_COUNTERS: [ControlCounter; 13] = [
     ("bladeswitch_neighbors_refused", "Neighbours not learned because the table was full", |control| control.neighbors_refused),
     ("bladeswitch_identities_taken", "Identities that a standby blade has taken", |control| control.identities_taken),
     ("bladeswitch_identities_returned", "Identities that a standby blade has given back", |control| control.identities_returned),
+    ("bladeswitch_probes", "Questions of probes sent", |control| control.probes),
     ("bladeswitch_moves", "Moves of addresses control was told of", |control| control.moves),
     ("bladeswitch_tables_published", "Tables published to the workers", |control| control.published),
     ("bladeswitch_reloads", "Configurations loaded while the switch ran", |control| control.reloads),

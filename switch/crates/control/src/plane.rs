@@ -30,6 +30,7 @@ use crate::config::{Config, FdbTarget, Role};
 use crate::identity::Identities;
 use crate::joined::Joined;
 use crate::neighbor::{Heard, NeighborTable};
+use crate::probe::Probes;
 use crate::rate::RateLimit;
 use crate::steering::Functions;
 use crate::tables;
@@ -40,6 +41,7 @@ pub use standins::{Cause, Handover};
 mod across;
 mod blades;
 mod joined;
+mod probes;
 mod reload;
 mod slots;
 pub mod standby;
@@ -76,6 +78,8 @@ pub struct ControlCounters {
     pub identities_taken: u64,
     /// Identities that a standby blade has given back.
     pub identities_returned: u64,
+    /// Questions of probes sent.
+    pub probes: u64,
     /// Tables published.
     pub published: u64,
     /// Configurations loaded while the switch ran.
@@ -129,6 +133,7 @@ pub struct Control {
     across: across::Across,
     functions: Functions,
     standins: Standins,
+    probes: Probes,
     advertise_at: Option<Nanos>,
     notice_limit: RateLimit,
     move_limit: RateLimit,
@@ -149,7 +154,7 @@ impl Control {
     pub fn first_tables(config: &Config, devices_up: &[LinkState]) -> Publisher<Tables> {
         let neighbors = static_neighbors(config);
         let mut tables = tables::build(config, devices_up, closed_at_first(config), neighbors.publish());
-        tables.steering = Functions::new(Vec::new()).build(config, devices_up, None);
+        tables.steering = Functions::new(Vec::new()).build(config, devices_up, None, None);
         Publisher::new(tables)
     }
 
@@ -168,7 +173,7 @@ impl Control {
         let links: Vec<LinkState> = devices.iter().map(|device| device.link()).collect();
         let mut functions = Functions::new(workers.iter().map(|worker| Arc::clone(&worker.steering)).collect());
         // The same as in the first tables: who has which number depends on the configuration alone.
-        functions.build(&config, &links, None);
+        functions.build(&config, &links, None, None);
         let mut control = Control {
             notice_limit: RateLimit::new(config.lanes.notices_per_s),
             move_limit: RateLimit::new(config.fdb.move_events_per_s),
@@ -177,6 +182,7 @@ impl Control {
             links,
             functions,
             standins: Standins::default(),
+            probes: Probes::default(),
             pool: mempool.cache(),
             joined: config.joined.as_ref().map(|joined| Joined::new(joined, 0)),
             across: across::Across::default(),
@@ -199,6 +205,7 @@ impl Control {
             stale: false,
             now: Nanos::ZERO,
         };
+        control.probes.follow(probes::wanted(&control.config, &control.agents));
         control.follow_standins();
         control.send_orders();
         for entry in control.config.fdb_entries.clone() {
@@ -232,7 +239,7 @@ impl Control {
             self.identities_changed();
         }
         done += self.poll_agents();
-        done += self.poll_joined();
+        done += self.poll_joined() + self.poll_probes();
         done += self.poll_reload() + self.follow_standins() + self.send_orders();
         if self.stale {
             self.publish();
@@ -271,6 +278,7 @@ impl Control {
             .chain(joined)
             .chain(self.across_timeout())
             .chain(self.loaded.confirm_by)
+            .chain(self.probes.poll_timeout())
             .min()
     }
 
@@ -284,8 +292,9 @@ impl Control {
         self.across.roster_stale = true;
         self.counters.published += 1;
         let neighbors = self.neighbors_with_others();
+        self.probes.follow(probes::wanted(&self.config, &self.agents));
         let mut tables = tables::build(&self.config, &self.links, self.joined.as_ref().map_or(0, Joined::closed), neighbors);
-        tables.steering = self.functions.build(&self.config, &self.links, Some(&self.agents));
+        tables.steering = self.functions.build(&self.config, &self.links, Some(&self.agents), Some(&self.probes));
         self.tables.publish(tables);
     }
 
@@ -322,6 +331,7 @@ impl Control {
 
     fn take_arp(&mut self, punted: &Punted, frame: &Frame<'_>) {
         let Some(arp) = Arp::parse(frame.payload()) else { return };
+        self.hear_probed(punted.port, &arp, frame);
         // The sender is believed if it speaks for itself; 0.0.0.0 is a probe (RFC 5227 §1.1) and tells nothing.
         if !arp.sender_ip.is_unspecified() && arp.sender_mac == frame.src() {
             self.learn_neighbor(punted, arp.sender_ip.into(), arp.sender_mac, false);

@@ -33,7 +33,7 @@ pub use bus::{Backplane, Buses, Slot, Station, buses};
 pub use drops::{Drops, PortDrop, ReasonDrop, drops, meaning};
 pub use joined::{Joined, Member, Trunk, joined};
 pub use status::{Status, status};
-pub use steering::{Function, FunctionBlade, Functions, Steer, SteerRule, functions, steer};
+pub use steering::{Function, FunctionBlade, Functions, Probed, Steer, SteerRule, functions, steer};
 
 /// Reads of the ledger before one is taken that is not confirmed by the next.
 const LEDGER_READS_MAX: usize = 16;
@@ -273,6 +273,9 @@ pub struct IdentityStandby {
     pub standby: String,
     /// Name of the port where the identity is: one of these two.
     pub holder: String,
+    /// What came of asking the blade, if it is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probed>,
 }
 
 /// What is known of the blade in a slot.
@@ -329,7 +332,12 @@ pub fn identities(control: &Control) -> Identities {
     let name = |port| port_name(control, port);
     let standby = |(index, port): (usize, &PortConfig)| {
         let (own, standby) = (PortId(index as u8), port.standby?);
-        Some(IdentityStandby { blade: name(own), standby: name(standby), holder: name(control.holder(own)) })
+        Some(IdentityStandby {
+            blade: name(own),
+            standby: name(standby),
+            holder: name(control.holder(own)),
+            probe: steering::probed(control, None, own),
+        })
     };
     Identities {
         identities: own.chain(others).collect(),

@@ -20,6 +20,7 @@ use port::{LinkState, PortId};
 use crate::agents::Agents;
 use crate::config::steering::FUNCTIONS_MAX;
 use crate::config::{Config, FunctionConfig, Health, Otherwise, Role};
+use crate::probe::Probes;
 
 mod seats;
 
@@ -40,6 +41,8 @@ pub enum BladeState {
     Down,
     /// It has not said hello, or has fallen silent.
     Silent,
+    /// It has not answered its probe as it should.
+    Failing,
 }
 
 impl BladeState {
@@ -51,6 +54,7 @@ impl BladeState {
             BladeState::Drain => "drain",
             BladeState::Down => "down",
             BladeState::Silent => "silent",
+            BladeState::Failing => "failing",
         }
     }
 }
@@ -138,9 +142,15 @@ impl Functions {
     }
 
     /// What the workers are told, with links and agents as they are; `None` without rules.
-    pub fn build(&mut self, config: &Config, links: &[LinkState], agents: Option<&Agents>) -> Option<Arc<Steering>> {
+    pub fn build(
+        &mut self,
+        config: &Config,
+        links: &[LinkState],
+        agents: Option<&Agents>,
+        probes: Option<&Probes>,
+    ) -> Option<Arc<Steering>> {
         self.forget(config, agents);
-        self.blades = config.functions.iter().map(|function| self.blades_of(function, config, links, agents)).collect();
+        self.blades = config.functions.iter().map(|function| self.blades_of(function, config, links, agents, probes)).collect();
         if config.rules.is_empty() {
             return None;
         }
@@ -154,7 +164,7 @@ impl Functions {
                     alive: match blade.state {
                         BladeState::Up | BladeState::Drain => true,
                         BladeState::Ready => !function.preempt,
-                        BladeState::Down | BladeState::Silent => false,
+                        BladeState::Down | BladeState::Silent | BladeState::Failing => false,
                     },
                     counter: blade.counter,
                 })
@@ -192,7 +202,14 @@ impl Functions {
         });
     }
 
-    fn blades_of(&mut self, function: &FunctionConfig, config: &Config, links: &[LinkState], agents: Option<&Agents>) -> Vec<Blade> {
+    fn blades_of(
+        &mut self,
+        function: &FunctionConfig,
+        config: &Config,
+        links: &[LinkState],
+        agents: Option<&Agents>,
+        probes: Option<&Probes>,
+    ) -> Vec<Blade> {
         let active: Vec<PortId> = match &function.blades {
             Some(blades) => blades.clone(),
             None => announced(function, config, agents),
@@ -207,6 +224,7 @@ impl Functions {
             let state = match links.get(port.index()) {
                 Some(LinkState::Up) if !config_port.enabled => BladeState::Down,
                 Some(LinkState::Up) if silent => BladeState::Silent,
+                Some(LinkState::Up) if probes.is_some_and(|probes| !probes.is_well(Some(&function.name), port)) => BladeState::Failing,
                 Some(LinkState::Up) if function.drain.contains(&port) => BladeState::Drain,
                 Some(LinkState::Up) => BladeState::Up,
                 Some(LinkState::Down) | None => BladeState::Down,
@@ -290,7 +308,7 @@ impl Functions {
 }
 
 /// The ports of blades whose hellos name the function.
-fn announced(function: &FunctionConfig, config: &Config, agents: Option<&Agents>) -> Vec<PortId> {
+pub(crate) fn announced(function: &FunctionConfig, config: &Config, agents: Option<&Agents>) -> Vec<PortId> {
     let says = |slot: u16| {
         let agent = agents.and_then(|agents| agents.blade(slot));
         agent.is_some_and(|agent| agent.hello.functions.iter().any(|name| name.to_string() == function.name))

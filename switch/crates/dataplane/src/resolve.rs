@@ -287,7 +287,10 @@ fn interest(tables: &Tables, vid: Vid, ethertype: EtherType, headers: &Headers, 
             if lanes.answer_arp && asks_all && known.is_some() && arp.sender_ip != arp.target_ip {
                 return Some(Interest::Punt(PuntReason::ArpAnswer));
             }
-            lanes.learn_neighbors.then_some(Interest::Copy(PuntReason::ArpLearn))
+            // An answer to the switch itself is for control alone: it has asked.
+            let to_us = arp.operation == Operation::Reply && headers.dst == tables.own_mac.raw();
+            let interest = if to_us { Interest::Punt(PuntReason::ArpLearn) } else { Interest::Copy(PuntReason::ArpLearn) };
+            lanes.learn_neighbors.then_some(interest)
         }
         EtherType::IPV6 if lanes.learn_neighbors || lanes.answer_nd => {
             // One byte tells nearly all IPv6 apart; hop limit 255 and the rest are checked by the parser (RFC 4861 §7.1).

@@ -4,6 +4,7 @@ use toml::Spanned;
 
 use super::error::{Findings, suggestion};
 use super::model::{PortConfig, Role};
+use super::probe;
 use super::schema::{Draft, PortDraft};
 
 /// MAC addresses of a blade with a standby, times the VLANs of its port, at most: so many entries of the FDB are pinned for it.
@@ -12,6 +13,7 @@ pub const PINS_MAX: usize = 64;
 /// Does what bays say of each other agree?
 pub(super) fn check(draft: &Draft, out: &mut Findings<'_>) {
     for port in &draft.ports {
+        probe::check_learn("blade.probe", port.config.probe.as_ref(), port.probe.as_ref(), draft.config.identity.learn, out);
         if let Some(standby) = &port.standby {
             check_standby(port, standby, draft, out);
         }

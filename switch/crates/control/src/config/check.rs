@@ -33,6 +33,7 @@ pub(super) fn check(draft: &Draft, out: &mut Findings<'_>) {
     backplane::check(&draft.backplanes, &ports, draft.config.switch.max_frame, out);
     joined::check(draft.joined.as_ref(), &ports, out);
     steering::check(&draft.steering, &ports, out);
+    steering::check_probes(&draft.steering, draft.config.identity.learn, out);
     bays::check(draft, out);
     let vlans = Vlans::of(draft);
     check_fdb_entries(draft, &vlans, out);

@@ -5,6 +5,7 @@
 //! - `check`: what has to agree with what;
 //! - [`backplane`]: backplanes and their buses, all of it; [`steering`], `conditions`: functions and the rules that lead to them;
 //! - [`bays`]: what belongs to a bay, whichever blade is in it;
+//! - [`probe`]: how blades are asked whether they are well;
 //! - [`joined`]: trunks to other chassis; [`standby`]: a second switch blade that takes over;
 //! - [`error`]: errors with their places; `text`: a configuration as text again;
 //! - [`speed`], [`port::spec`], [`vids`]: rates, ports and sets of VLANs as they are written.
@@ -29,6 +30,7 @@ pub(crate) mod conditions;
 pub mod error;
 pub mod joined;
 pub mod model;
+pub mod probe;
 mod schema;
 mod section;
 pub mod speed;
@@ -49,6 +51,7 @@ pub use model::{
     PortConfig, Role, SwitchConfig, VlanConfig, VlanMode,
 };
 pub use port::spec::{PortKind, PortSpec, PortSpecError};
+pub use probe::{ProbeConfig, ProbeKind};
 pub use speed::{Speed, SpeedParseError};
 pub use standby::StandbyConfig;
 pub use steering::{FunctionConfig, Health, Otherwise, SteerConfig};

@@ -17,6 +17,7 @@ use wire::{MacAddr, Vid};
 
 use super::backplane::BackplaneConfig;
 use super::joined::JoinedConfig;
+use super::probe::ProbeConfig;
 use super::speed::Speed;
 use super::standby::StandbyConfig;
 use super::steering::{FunctionConfig, SteerConfig};
@@ -219,6 +220,8 @@ pub struct PortConfig {
     pub enabled: bool,
     /// Control messages that may come in by it.
     pub control: ControlRights,
+    /// How the blade is asked whether it is well, for the sake of `standby`.
+    pub probe: Option<ProbeConfig>,
     /// The blade that has the addresses of this one while it is lost; `None`: nobody. Never a port that has a standby itself.
     pub standby: Option<PortId>,
 }
@@ -394,6 +397,7 @@ impl PortConfig {
             enabled: true,
             control,
             standby: None,
+            probe: None,
         }
     }
 }

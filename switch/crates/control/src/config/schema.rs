@@ -19,6 +19,7 @@ use super::joined::{self, JOINED, JoinedDraft};
 use super::model::{
     AgentsConfig, Config, DpdkConfig, FdbConfig, IdentityConfig, Idle, LanesConfig, PoolConfig, PortConfig, Role, SwitchConfig, VlanMode,
 };
+use super::probe;
 use super::section::{Schemas, Section, SectionSchema, refuse_unknown_sections, repeated, single};
 use super::standby::{self, STANDBY};
 use super::steering::{self, FUNCTION, STEER, SteeringDraft};
@@ -53,6 +54,7 @@ const BLADE: SectionSchema = SectionSchema {
         "mac",
         "ip",
         "standby",
+        "probe",
         "port",
         "speed",
         "vlan",
@@ -136,6 +138,7 @@ pub(super) struct PortDraft {
     pub(super) macs: Vec<Spanned<MacAddr>>,
     pub(super) ips: Vec<Spanned<IpAddr>>,
     pub(super) standby: Option<Spanned<String>>,
+    pub(super) probe: Option<Span>,
     pub(super) fdb_limit: Option<Spanned<u64>>,
     /// All about its VLANs was right: `config.vlan` can be relied on.
     pub(super) vlan_is_right: bool,
@@ -328,6 +331,8 @@ fn read_blade(section: &Section<'_, '_>, out: &mut Findings<'_>) -> PortDraft {
     draft.macs = section.read_list(out, "mac", value::station_mac);
     draft.ips = section.read_list(out, "ip", value::host_ip);
     draft.standby = section.read(out, "standby", value::reference);
+    draft.config.probe = probe::read(section, &probe::OF_BLADE, SECTIONS, out);
+    draft.probe = section.has("probe").then(|| section.span_of("probe"));
     draft.slot = slot.map(|slot| slot.span());
     draft.name = if section.has("name") { draft.name } else { draft.slot.clone() };
     draft.config.role = Role::Blade {
@@ -355,6 +360,7 @@ fn read_port(section: &Section<'_, '_>, name: &'static str, defaults: PortConfig
         macs: Vec::new(),
         ips: Vec::new(),
         standby: None,
+        probe: None,
         vlan_is_right: vlan.is_some(),
         config: PortConfig {
             name: own_name.map_or(defaults.name, Spanned::into_inner),
@@ -370,6 +376,7 @@ fn read_port(section: &Section<'_, '_>, name: &'static str, defaults: PortConfig
             enabled: flag(section, out, "enabled", defaults.enabled),
             control: section.read(out, "control", value::choice(CONTROL)).map_or(defaults.control, Spanned::into_inner),
             standby: None,
+            probe: None,
         },
         fdb_limit,
     }

@@ -88,6 +88,17 @@ impl<'a, 'i> Section<'a, 'i> {
         }
     }
 
+    /// The table at `key`, if it is there and is one.
+    pub(super) fn inner(
+        &self,
+        out: &mut Findings<'_>,
+        key: &str,
+        schema: &'static SectionSchema,
+        schemas: Schemas,
+    ) -> Option<Section<'a, 'i>> {
+        open(self.get(key)?, schema, schemas, out)
+    }
+
     /// Notes that a key is missing that has no default.
     pub(super) fn missing(&self, out: &mut Findings<'_>, key: &str, expected: &str) {
         let name = self.key(key);

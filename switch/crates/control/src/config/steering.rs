@@ -17,6 +17,7 @@ use wire::ip::Protocol;
 
 use super::error::{ConfigErrors, Findings, Span, suggestion};
 use super::model::{Config, PortConfig, Role};
+use super::probe::{self, ProbeConfig};
 use super::section::{Schemas, Section, SectionSchema, refuse_unknown_sections, repeated};
 use super::{conditions, value};
 
@@ -37,6 +38,7 @@ pub(super) const FUNCTION: SectionSchema = SectionSchema {
         "idle_s",
         "readdress",
         "health",
+        "probe",
         "otherwise",
     ],
 };
@@ -99,6 +101,8 @@ pub struct FunctionConfig {
     pub readdress: bool,
     /// When a blade is well.
     pub health: Health,
+    /// How its blades are asked whether they are well.
+    pub probe: Option<ProbeConfig>,
     /// What becomes of frames that no blade takes.
     pub otherwise: Otherwise,
 }
@@ -152,6 +156,7 @@ impl FunctionConfig {
             idle_s: 300,
             readdress: true,
             health: Health::default(),
+            probe: None,
             otherwise: Otherwise::default(),
         }
     }
@@ -172,6 +177,7 @@ pub(super) struct FunctionDraft {
     drain: Vec<Spanned<String>>,
     ips: Vec<Spanned<IpAddr>>,
     vid: Option<Spanned<Vid>>,
+    probe: Option<Span>,
     config: FunctionConfig,
 }
 
@@ -198,12 +204,12 @@ pub(super) struct SteeringDraft {
 /// Reads both.
 pub(super) fn read(root: &DeTable<'_>, schemas: Schemas, out: &mut Findings<'_>) -> SteeringDraft {
     SteeringDraft {
-        functions: repeated(root, &FUNCTION, schemas, out).iter().map(|section| read_function(section, out)).collect(),
+        functions: repeated(root, &FUNCTION, schemas, out).iter().map(|section| read_function(section, schemas, out)).collect(),
         rules: repeated(root, &STEER, schemas, out).iter().zip(1..).map(|(section, number)| read_steer(section, number, out)).collect(),
     }
 }
 
-fn read_function(section: &Section<'_, '_>, out: &mut Findings<'_>) -> FunctionDraft {
+fn read_function(section: &Section<'_, '_>, schemas: Schemas, out: &mut Findings<'_>) -> FunctionDraft {
     if !section.has("name") {
         section.missing(out, "name", "what the function is called, as in `name = \"web\"`");
     }
@@ -220,7 +226,9 @@ fn read_function(section: &Section<'_, '_>, out: &mut Findings<'_>) -> FunctionD
         drain: section.read_list(out, "drain", value::reference),
         ips: section.read_list(out, "ip", value::host_ip),
         vid: section.read(out, "vlan", value::vid),
+        probe: section.has("probe").then(|| section.span_of("probe")),
         config: FunctionConfig {
+            probe: probe::read(section, &probe::OF_FUNCTION, schemas, out),
             affinity: section.read(out, "affinity", value::choice(AFFINITY)).map_or(defaults.affinity, Spanned::into_inner),
             idle_s: section
                 .read(out, "idle_s", value::integer("seconds", 1..=86_400))
@@ -324,6 +332,13 @@ pub(super) fn check(draft: &SteeringDraft, ports: &[&PortConfig], out: &mut Find
     check_rules(draft, ports, out);
 }
 
+/// Answers to ARP probes are heard where neighbours are learned from.
+pub(super) fn check_probes(draft: &SteeringDraft, learn: bool, out: &mut Findings<'_>) {
+    for function in &draft.functions {
+        probe::check_learn("function.probe", function.config.probe.as_ref(), function.probe.as_ref(), learn, out);
+    }
+}
+
 fn check_rules(draft: &SteeringDraft, ports: &[&PortConfig], out: &mut Findings<'_>) {
     let functions: Vec<&str> =
         draft.functions.iter().filter_map(|function| function.name.as_ref()).map(|name| name.get_ref().as_str()).collect();
@@ -425,6 +440,7 @@ pub fn parse(text: &str, name: &str, config: &Config) -> Result<(Vec<FunctionCon
         let draft = read(root.get_ref(), SECTIONS, &mut out);
         let ports: Vec<&PortConfig> = config.ports.iter().collect();
         check(&draft, &ports, &mut out);
+        check_probes(&draft, config.identity.learn, &mut out);
         if out.is_empty() {
             return Ok(resolve(draft, &config.ports));
         }
@@ -453,6 +469,8 @@ pub(super) struct FunctionTable {
     otherwise: Otherwise,
     #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     weights: std::collections::BTreeMap<String, u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probe: Option<ProbeConfig>,
 }
 
 /// As it is written out.
@@ -470,6 +488,7 @@ pub(super) fn function_table(config: &Config, function: &FunctionConfig) -> Func
         idle_s: function.idle_s,
         readdress: function.readdress,
         health: function.health,
+        probe: function.probe.clone(),
         otherwise: function.otherwise,
         weights: function.weights.iter().map(|(port, weight)| (name(port), *weight)).collect(),
     }

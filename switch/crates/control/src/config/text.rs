@@ -14,6 +14,7 @@ use super::backplane;
 use super::conditions;
 use super::joined;
 use super::model::{Config, FdbTarget, PortConfig, Role, VlanMode};
+use super::probe::ProbeConfig;
 use super::speed::Speed;
 use super::steering;
 use super::vids::VidSet;
@@ -112,6 +113,8 @@ struct PortTable<'a> {
     flood: bool,
     enabled: bool,
     control: ControlRights,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probe: Option<&'a ProbeConfig>,
 }
 
 /// In the shape of `[[blade]]` and `[[uplink]]`.
@@ -144,5 +147,6 @@ fn port_table<'a>(config: &'a Config, own: &'a PortConfig) -> PortTable<'a> {
         flood: own.flood,
         enabled: own.enabled,
         control: own.control,
+        probe: own.probe.as_ref(),
     }
 }

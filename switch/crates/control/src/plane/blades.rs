@@ -89,7 +89,7 @@ impl Control {
         self.send_agents()
     }
 
-    fn send_agents(&mut self) -> usize {
+    pub(super) fn send_agents(&mut self) -> usize {
         let mut sent = 0;
         while let Some(outgoing) = self.agents.poll_transmit() {
             self.send_message(outgoing.port, outgoing.vid, outgoing.to, outgoing.message_type, &outgoing.body);

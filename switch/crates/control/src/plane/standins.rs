@@ -35,6 +35,8 @@ pub enum Cause {
     Detached,
     /// Its blade has fallen silent.
     Silent,
+    /// Its blade has not answered its probe as it should.
+    Probe,
     /// Its blade is well again.
     Returned,
     /// The standby blade is lost as well.
@@ -50,6 +52,7 @@ impl Cause {
             Cause::LinkDown => "link-down",
             Cause::Detached => "detached",
             Cause::Silent => "silent",
+            Cause::Probe => "probe",
             Cause::Returned => "returned",
             Cause::StandbyLost => "standby-lost",
             Cause::Configured => "configured",
@@ -168,7 +171,11 @@ impl Control {
         if self.links.get(port.index()) != Some(&LinkState::Up) {
             return Some(Cause::LinkDown);
         }
-        self.agents.blade(slot).is_some_and(|agent| agent.silent).then_some(Cause::Silent)
+        self.agents
+            .blade(slot)
+            .is_some_and(|agent| agent.silent)
+            .then_some(Cause::Silent)
+            .or_else(|| (!self.probes.is_well(None, port)).then_some(Cause::Probe))
     }
 
     fn macs_of(&self, port: PortId) -> Vec<MacAddr> {

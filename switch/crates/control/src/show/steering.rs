@@ -1,9 +1,11 @@
 //! The functions of blades, and the rules that lead there.
 
+use port::PortId;
 use serde::{Deserialize, Serialize};
 
 use crate::config::conditions;
 use crate::plane::Control;
+use crate::probe::{Answer, Probe};
 use crate::steering::{BladeState, Duty};
 
 /// `show functions`.
@@ -40,6 +42,9 @@ pub struct FunctionBlade {
     pub stands_for: Option<String>,
     /// How it is.
     pub state: BladeState,
+    /// What came of asking it, if it is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probed>,
     /// Its weight.
     pub weight: u32,
     /// The part of new flows that it takes, 0 to 1.
@@ -52,6 +57,27 @@ pub struct FunctionBlade {
     pub flows: u64,
     /// Of these, flows whose blade was lost.
     pub moved: u64,
+}
+
+/// What came of asking a blade.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probed {
+    /// It is well.
+    pub well: bool,
+    /// Answers in a row that speak against that.
+    pub against: u32,
+    /// Questions asked.
+    pub asked: u64,
+    /// Of these, those that were answered as they should be.
+    pub answered: u64,
+    /// The last answer; `None`: there was none yet.
+    pub last: Option<Answer>,
+}
+
+/// What came of asking the blade at a port for a function, or for itself.
+pub(super) fn probed(control: &Control, function: Option<&str>, port: PortId) -> Option<Probed> {
+    let Probe { well, against, asked, answered, ref last, .. } = *control.probes().get(function, port)?;
+    Some(Probed { well, against, asked, answered, last: last.clone() })
 }
 
 /// `show steer`.
@@ -93,6 +119,7 @@ pub fn functions(control: &Control) -> Functions {
                 duty: blade.duty,
                 stands_for: blade.stands_for.map(|owner| super::port_name(control, owner)),
                 state: blade.state,
+                probe: probed(control, Some(&function.name), blade.port),
                 weight: blade.weight,
                 part,
                 frames: counters.frames,
