@@ -3,6 +3,8 @@
 
 #[path = "patent/backplanes.rs"]
 mod backplanes;
+#[path = "patent/bays.rs"]
+mod bays;
 mod blades;
 #[path = "patent/bus.rs"]
 mod bus;

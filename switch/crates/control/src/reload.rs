@@ -105,6 +105,7 @@ const EFFECTS: &[(&str, &str, Disturbs)] = &[
     ("blade", "ip", Disturbs::Address),
     ("blade", "standby", Disturbs::Address),
     ("blade", "probe", Disturbs::Nothing),
+    ("blade", "functions", Disturbs::Flows),
     ("blade", "speed", Disturbs::Nothing),
     ("blade", "vlan", Disturbs::Ports),
     ("blade", "transparent", Disturbs::Ports),

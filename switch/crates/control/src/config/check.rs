@@ -16,7 +16,7 @@ use super::model::{Config, FdbEntryConfig, FdbTarget, NeighborConfig, Role, Vlan
 use super::schema::{Draft, PortDraft};
 use super::steering;
 use super::vids::VidSet;
-use super::{backplane, bays};
+use super::{backplane, bays, profile};
 
 /// Most names an error lists.
 const LISTED_MAX: usize = 16;
@@ -35,6 +35,7 @@ pub(super) fn check(draft: &Draft, out: &mut Findings<'_>) {
     steering::check(&draft.steering, &ports, out);
     steering::check_probes(&draft.steering, draft.config.identity.learn, out);
     bays::check(draft, out);
+    profile::check(draft, out);
     let vlans = Vlans::of(draft);
     check_fdb_entries(draft, &vlans, out);
     check_neighbors(draft, &vlans, out);
@@ -89,8 +90,9 @@ fn check_cores(draft: &Draft, out: &mut Findings<'_>) {
 fn check_limits(draft: &Draft, out: &mut Findings<'_>) {
     let total = draft.config.fdb.limit;
     let ports = draft.ports.iter().map(|port| (format!("{}.fdb_limit", port.section), &port.fdb_limit));
+    let profiles = draft.profiles.iter().map(|profile| ("profile.fdb_limit".to_owned(), &profile.fdb_limit));
     let parts = [("fdb.limit_per_vlan".to_owned(), &draft.limit_per_vlan), ("fdb.limit_per_port".to_owned(), &draft.limit_per_port)];
-    for (key, limit) in parts.into_iter().chain(ports) {
+    for (key, limit) in parts.into_iter().chain(profiles).chain(ports) {
         if let Some(limit) = limit.as_ref().filter(|limit| *limit.get_ref() > u64::from(total)) {
             out.value(&limit.span(), &key, format!("is more than the whole FDB holds: expected at most fdb.limit = {total}"));
         }

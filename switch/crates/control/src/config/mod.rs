@@ -5,6 +5,7 @@
 //! - `check`: what has to agree with what;
 //! - [`backplane`]: backplanes and their buses, all of it; [`steering`], `conditions`: functions and the rules that lead to them;
 //! - [`bays`]: what belongs to a bay, whichever blade is in it;
+//! - `profile`: what many bays have in common;
 //! - [`probe`]: how blades are asked whether they are well;
 //! - [`joined`]: trunks to other chassis; [`standby`]: a second switch blade that takes over;
 //! - [`error`]: errors with their places; `text`: a configuration as text again;
@@ -31,6 +32,7 @@ pub mod error;
 pub mod joined;
 pub mod model;
 pub mod probe;
+mod profile;
 mod schema;
 mod section;
 pub mod speed;

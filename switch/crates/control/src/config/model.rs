@@ -220,6 +220,8 @@ pub struct PortConfig {
     pub enabled: bool,
     /// Control messages that may come in by it.
     pub control: ControlRights,
+    /// Functions that the bay has, whichever blade is in it, sorted: the port is among the blades of each of them.
+    pub functions: Vec<String>,
     /// How the blade is asked whether it is well, for the sake of `standby`.
     pub probe: Option<ProbeConfig>,
     /// The blade that has the addresses of this one while it is lost; `None`: nobody. Never a port that has a standby itself.
@@ -398,6 +400,7 @@ impl PortConfig {
             control,
             standby: None,
             probe: None,
+            functions: Vec::new(),
         }
     }
 }

@@ -20,11 +20,13 @@ use super::model::{
     AgentsConfig, Config, DpdkConfig, FdbConfig, IdentityConfig, Idle, LanesConfig, PoolConfig, PortConfig, Role, SwitchConfig, VlanMode,
 };
 use super::probe;
+use super::profile::{self, PROFILE};
 use super::section::{Schemas, Section, SectionSchema, refuse_unknown_sections, repeated, single};
 use super::standby::{self, STANDBY};
 use super::steering::{self, FUNCTION, STEER, SteeringDraft};
 use super::vids::VidSet;
 use super::{FRAME_LEN_MAX, FRAME_LEN_MIN, value};
+use port::spec::PortSpec;
 
 /// A second has no more events than anybody would read.
 const EVENTS_PER_S_MAX: u64 = 1_000_000;
@@ -55,6 +57,7 @@ const BLADE: SectionSchema = SectionSchema {
         "ip",
         "standby",
         "probe",
+        "functions",
         "port",
         "speed",
         "vlan",
@@ -98,8 +101,8 @@ const CONTROL: &[(&str, ControlRights)] = &[("none", ControlRights::None), ("hel
 
 /// Every section there is.
 pub(super) const SECTIONS: Schemas = &[
-    &SWITCH, &POOL, &DPDK, &FDB, &LANES, &IDENTITY, &AGENTS, &JOINED, &STANDBY, &VLAN, &BLADE, &UPLINK, &BACKPLANE, &FUNCTION, &STEER,
-    &FDB_ENTRY, &NEIGHBOR,
+    &SWITCH, &POOL, &DPDK, &FDB, &LANES, &IDENTITY, &AGENTS, &JOINED, &STANDBY, &VLAN, &PROFILE, &BLADE, &UPLINK, &BACKPLANE, &FUNCTION,
+    &STEER, &FDB_ENTRY, &NEIGHBOR,
 ];
 
 /// What stands in the file, value by value.
@@ -112,6 +115,7 @@ pub(super) struct Draft {
     pub(super) limit_per_vlan: Option<Spanned<u64>>,
     pub(super) limit_per_port: Option<Spanned<u64>>,
     pub(super) vlans: Vec<VlanDraft>,
+    pub(super) profiles: Vec<ProfileDraft>,
     pub(super) ports: Vec<PortDraft>,
     pub(super) backplanes: Vec<BackplaneDraft>,
     pub(super) joined: Option<JoinedDraft>,
@@ -139,9 +143,23 @@ pub(super) struct PortDraft {
     pub(super) ips: Vec<Spanned<IpAddr>>,
     pub(super) standby: Option<Spanned<String>>,
     pub(super) probe: Option<Span>,
+    /// Its own, not those of its profile.
+    pub(super) functions: Vec<Spanned<String>>,
     pub(super) fdb_limit: Option<Spanned<u64>>,
     /// All about its VLANs was right: `config.vlan` can be relied on.
     pub(super) vlan_is_right: bool,
+}
+
+/// A profile of bays.
+pub(super) struct ProfileDraft {
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) slots: Vec<Spanned<std::ops::RangeInclusive<u16>>>,
+    pub(super) prefix: Option<String>,
+    pub(super) functions: Vec<Spanned<String>>,
+    /// What ports have by it.
+    pub(super) config: PortConfig,
+    pub(super) vlan_is_right: bool,
+    pub(super) fdb_limit: Option<Spanned<u64>>,
 }
 
 pub(super) struct FdbEntryDraft {
@@ -199,7 +217,8 @@ pub(super) fn read(root: &DeTable<'_>, out: &mut Findings<'_>) -> Draft {
     let standby = standby::read(&single(root, &STANDBY, SECTIONS, out), stands, switch.api.is_some(), out);
 
     let vlans = repeated(root, &VLAN, SECTIONS, out).iter().map(|section| read_vlan(section, out)).collect();
-    let ports = read_ports(root, out);
+    let profiles: Vec<ProfileDraft> = repeated(root, &PROFILE, SECTIONS, out).iter().map(|section| profile::read(section, out)).collect();
+    let ports = read_ports(root, &profiles, out);
     let backplanes = repeated(root, &BACKPLANE, SECTIONS, out);
     let backplanes = backplanes.iter().zip(1..).map(|(section, number)| backplane::read(section, number, out)).collect();
     let steering = steering::read(root, SECTIONS, out);
@@ -207,11 +226,25 @@ pub(super) fn read(root: &DeTable<'_>, out: &mut Findings<'_>) -> Draft {
     let neighbors = repeated(root, &NEIGHBOR, SECTIONS, out).iter().map(|section| read_neighbor(section, out)).collect();
 
     let config = Config { switch, pool, dpdk, fdb, lanes, identity, agents, standby, ..Config::default() };
-    Draft { config, cores, core_list, limit_per_vlan, limit_per_port, vlans, ports, backplanes, joined, steering, fdb_entries, neighbors }
+    Draft {
+        config,
+        cores,
+        core_list,
+        limit_per_vlan,
+        limit_per_port,
+        vlans,
+        profiles,
+        ports,
+        backplanes,
+        joined,
+        steering,
+        fdb_entries,
+        neighbors,
+    }
 }
 
 /// All ports, blades first. What is beyond the limit is refused and not looked into.
-fn read_ports(root: &DeTable<'_>, out: &mut Findings<'_>) -> Vec<PortDraft> {
+fn read_ports(root: &DeTable<'_>, profiles: &[ProfileDraft], out: &mut Findings<'_>) -> Vec<PortDraft> {
     let blades = repeated(root, &BLADE, SECTIONS, out);
     let uplinks = repeated(root, &UPLINK, SECTIONS, out);
     if let Some(section) = blades.iter().chain(&uplinks).nth(PORTS_MAX) {
@@ -225,9 +258,9 @@ fn read_ports(root: &DeTable<'_>, out: &mut Findings<'_>) -> Vec<PortDraft> {
     if in_file(root, &BLADE) + in_file(root, &UPLINK) == 0 {
         out.whole("blade", "there is no port: expected at least one [[blade]] or [[uplink]]");
     }
-    let mut ports: Vec<PortDraft> = blades.iter().take(PORTS_MAX).map(|section| read_blade(section, out)).collect();
+    let mut ports: Vec<PortDraft> = blades.iter().take(PORTS_MAX).map(|section| read_blade(section, profiles, out)).collect();
     for (section, number) in uplinks.iter().zip(1..).take(PORTS_MAX - ports.len()) {
-        ports.push(read_port(section, "uplink", PortConfig::uplink(number), out));
+        ports.push(read_port(section, "uplink", PortConfig::uplink(number), true, out));
     }
     ports
 }
@@ -321,13 +354,22 @@ fn read_vlan(section: &Section<'_, '_>, out: &mut Findings<'_>) -> VlanDraft {
     VlanDraft { vid: section.read(out, "vid", value::vid), name: section.read(out, "name", value::name) }
 }
 
-fn read_blade(section: &Section<'_, '_>, out: &mut Findings<'_>) -> PortDraft {
+fn read_blade(section: &Section<'_, '_>, profiles: &[ProfileDraft], out: &mut Findings<'_>) -> PortDraft {
     if !section.has("slot") {
         section.missing(out, "slot", "the number of the bay the blade sits in, as in `slot = 1`");
     }
     let slot = section.read(out, "slot", value::integer("", 1..=65_535));
     let number = slot.as_ref().map_or(0, |slot| *slot.get_ref() as u16);
-    let mut draft = read_port(section, "blade", PortConfig::blade(number), out);
+    let (defaults, profile) = profile::defaults(profiles, number);
+    let mut draft = read_port(section, "blade", defaults, profile.is_none_or(|profile| profile.vlan_is_right), out);
+    draft.functions = section.read_list(out, "functions", value::reference);
+    let functions = match profile.filter(|_| !section.has("functions")) {
+        Some(profile) => &profile.functions,
+        None => &draft.functions,
+    };
+    draft.config.functions = functions.iter().map(|name| name.get_ref().clone()).collect();
+    draft.config.functions.sort_unstable();
+    draft.config.functions.dedup();
     draft.macs = section.read_list(out, "mac", value::station_mac);
     draft.ips = section.read_list(out, "ip", value::host_ip);
     draft.standby = section.read(out, "standby", value::reference);
@@ -344,11 +386,17 @@ fn read_blade(section: &Section<'_, '_>, out: &mut Findings<'_>) -> PortDraft {
 }
 
 /// What blades and uplinks have in common. `defaults` knows what they are.
-fn read_port(section: &Section<'_, '_>, name: &'static str, defaults: PortConfig, out: &mut Findings<'_>) -> PortDraft {
+fn read_port(
+    section: &Section<'_, '_>,
+    name: &'static str,
+    defaults: PortConfig,
+    vlan_is_right: bool,
+    out: &mut Findings<'_>,
+) -> PortDraft {
     let own_name = section.read(out, "name", value::name);
     let spec = section.read(out, "port", value::port_spec);
-    let vlan = read_vlan_mode(section, out);
-    let fdb_limit = section.read(out, "fdb_limit", value::integer("entries", FDB_LIMIT));
+    let default_name = defaults.name.clone();
+    let Link { config, vlan_is_right, fdb_limit } = read_link(section, defaults, vlan_is_right, out);
     PortDraft {
         section: name,
         slot: None,
@@ -361,22 +409,43 @@ fn read_port(section: &Section<'_, '_>, name: &'static str, defaults: PortConfig
         ips: Vec::new(),
         standby: None,
         probe: None,
-        vlan_is_right: vlan.is_some(),
+        functions: Vec::new(),
+        vlan_is_right,
         config: PortConfig {
-            name: own_name.map_or(defaults.name, Spanned::into_inner),
-            role: defaults.role,
-            spec: spec.map_or(defaults.spec, Spanned::into_inner),
+            name: own_name.map_or(default_name, Spanned::into_inner),
+            spec: spec.map_or(PortSpec::memory(), Spanned::into_inner),
+            ..config
+        },
+        fdb_limit,
+    }
+}
+
+/// What a section says of a port and its link that a profile may say as well.
+pub(super) struct Link {
+    pub(super) config: PortConfig,
+    /// All about its VLANs was right.
+    pub(super) vlan_is_right: bool,
+    pub(super) fdb_limit: Option<Spanned<u64>>,
+}
+
+/// Reads that. `vlan_is_right` tells whether the VLANs of `defaults` are.
+pub(super) fn read_link(section: &Section<'_, '_>, defaults: PortConfig, vlan_is_right: bool, out: &mut Findings<'_>) -> Link {
+    let vlan = read_vlan_mode(section, out);
+    let says_vlan = ["vlan", "transparent", "trunk", "native"].into_iter().any(|key| section.has(key));
+    let fdb_limit = section.read(out, "fdb_limit", value::integer("entries", FDB_LIMIT));
+    Link {
+        vlan_is_right: if says_vlan { vlan.is_some() } else { vlan_is_right },
+        config: PortConfig {
             speed: section.read(out, "speed", value::speed).map_or(defaults.speed, Spanned::into_inner),
-            vlan: vlan.unwrap_or(defaults.vlan),
+            vlan: vlan.filter(|_| says_vlan).unwrap_or(defaults.vlan),
             ingress_filter: flag(section, out, "ingress_filter", defaults.ingress_filter),
             queue: number(section, out, "queue", "frames", 1..=65_536, defaults.queue),
-            fdb_limit: fdb_limit.as_ref().map(|limit| *limit.get_ref() as u32),
+            fdb_limit: fdb_limit.as_ref().map(|limit| *limit.get_ref() as u32).or(defaults.fdb_limit),
             learning: flag(section, out, "learning", defaults.learning),
             flood: flag(section, out, "flood", defaults.flood),
             enabled: flag(section, out, "enabled", defaults.enabled),
             control: section.read(out, "control", value::choice(CONTROL)).map_or(defaults.control, Spanned::into_inner),
-            standby: None,
-            probe: None,
+            ..defaults
         },
         fdb_limit,
     }

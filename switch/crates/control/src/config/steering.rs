@@ -181,6 +181,18 @@ pub(super) struct FunctionDraft {
     config: FunctionConfig,
 }
 
+impl FunctionDraft {
+    /// Its name, if it has one.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_ref().map(|name| name.get_ref().as_str())
+    }
+
+    /// Does this bay have the function, whichever blade is in it?
+    fn is_of_bay(&self, port: &PortConfig) -> bool {
+        self.name().is_some_and(|name| port.functions.iter().any(|function| function == name))
+    }
+}
+
 /// What stands in the file of a rule.
 pub(super) struct SteerDraft {
     header: Span,
@@ -292,7 +304,12 @@ pub(super) fn check(draft: &SteeringDraft, ports: &[&PortConfig], out: &mut Find
                 out.twice(&blade.span(), key, &first, "expected each blade once, in `blades` or in `standby`");
             }
         }
-        if let Some(standby) = function.standby.first().filter(|_| function.blades.is_none()) {
+        let bays: Vec<&str> = ports.iter().filter(|port| function.is_of_bay(port)).map(|port| port.name.as_str()).collect();
+        for blade in function.standby.iter().filter(|blade| bays.contains(&blade.get_ref().as_str())) {
+            let problem = "its bay has the function: expected a blade that is not active already";
+            out.value(&blade.span(), "function.standby", problem);
+        }
+        if let Some(standby) = function.standby.first().filter(|_| function.blades.is_none() && bays.is_empty()) {
             let problem = "stands by for nobody in particular: expected the active ones in `blades`";
             out.value(&standby.span(), "function.standby", problem);
         }
@@ -301,7 +318,8 @@ pub(super) fn check(draft: &SteeringDraft, ports: &[&PortConfig], out: &mut Find
             out.at(&function.header, "function.blades", message);
         }
         let has = |name: &str| match &function.blades {
-            Some(own) => own.iter().any(|blade| blade.get_ref() == name),
+            Some(own) => own.iter().any(|blade| blade.get_ref() == name) || bays.contains(&name),
+            None if !bays.is_empty() => bays.contains(&name),
             None => blades.contains(&name),
         };
         let stands_by = |name: &str| function.standby.iter().any(|blade| blade.get_ref() == name);
@@ -391,12 +409,20 @@ pub(super) fn resolve(draft: SteeringDraft, ports: &[PortConfig]) -> (Vec<Functi
         ports
     };
     let functions = draft.functions.into_iter().map(|function| {
-        let weights = function.weights.map(Spanned::into_inner).unwrap_or_default();
+        let weights = function.weights.as_ref().map(|weights| weights.get_ref().clone()).unwrap_or_default();
         let mut weights: Vec<(PortId, u32)> =
             weights.iter().filter_map(|(name, weight)| Some((port_of(name)?, *weight as u32))).filter(|(_, weight)| *weight != 1).collect();
         weights.sort_unstable();
+        let of_bays = ports.iter().zip(0u8..).filter(|(port, _)| function.is_of_bay(port)).map(|(_, index)| PortId(index));
+        let of_bays: Vec<PortId> = of_bays.collect();
+        let named = function.blades.as_deref().map(listed).or_else(|| (!of_bays.is_empty()).then(Vec::new));
         FunctionConfig {
-            blades: function.blades.as_deref().map(listed),
+            blades: named.map(|mut blades| {
+                blades.extend(of_bays);
+                blades.sort_unstable();
+                blades.dedup();
+                blades
+            }),
             // In the order of the file: that is the order in which they are called.
             standby: function.standby.iter().filter_map(|name| port_of(name.get_ref())).collect(),
             weights,
@@ -441,6 +467,11 @@ pub fn parse(text: &str, name: &str, config: &Config) -> Result<(Vec<FunctionCon
         let ports: Vec<&PortConfig> = config.ports.iter().collect();
         check(&draft, &ports, &mut out);
         check_probes(&draft, config.identity.learn, &mut out);
+        let named = |name: &String| draft.functions.iter().any(|function| function.name() == Some(name));
+        let of_bays = config.ports.iter().flat_map(|port| port.functions.iter().map(move |name| (port, name)));
+        for (port, name) in of_bays.filter(|(_, name)| !named(name)) {
+            out.whole("function", format!("the bay of {} has the function `{name}`: expected a [[function]] of this name", port.name));
+        }
         if out.is_empty() {
             return Ok(resolve(draft, &config.ports));
         }

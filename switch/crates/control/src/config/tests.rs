@@ -147,6 +147,19 @@ const REFUSED: &[(&str, &str)] = &[
     ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\nprobe = { kind = \"arp\", run = \"health\" }\n", "c.toml:5:31: function.probe.run = \"health\": is a key of kind = \"execute\": expected"),
     ("[[blade]]\nslot = 1\n[[function]]\nname = \"web\"\nprobe = { kind = \"arp\" }\n[identity]\nlearn = false\n", "c.toml:5:9: function.probe: kind = \"arp\" hears answers where neighbours are learned from: expected identity.learn = true"),
     ("[[blade]]\nslot = 1\nprobe = { kind = \"execute\" }\n", "c.toml:3:9: blade.probe.run is missing: expected what the blade is to execute"),
+("[[blade]]\nslot = 1\n[[profile]]\nslots = 1\n", "c.toml:3:1: profile.name is missing: expected what the profile is called"),
+    ("[[blade]]\nslot = 1\n[[profile]]\nname = \"web\"\n", "c.toml:3:1: profile.slots is missing: expected the bays it is for"),
+    ("[[blade]]\nslot = 1\n[[profile]]\nname = \"web\"\nslots = [1, \"4-3\"]\n", "c.toml:5:13: profile.slots = \"4-3\": expected a slot from 1 to 65535, or a range"),
+    ("[[blade]]\nslot = 1\n[[profile]]\nname = \"web\"\nslots = \"1-2\"\n", "c.toml:5:9: profile.slots = \"1-2\": no [[blade]] has slot 2: expected slots that there are"),
+    ("[[blade]]\nslot = 1\n[[profile]]\nname = \"web\"\nslots = 1\n[[profile]]\nname = \"b\"\nslots = [1]\n", "c.toml:8:10: profile.slots = 1: slot 1 is in a profile already, at line 5: expected each bay in one"),
+    ("[[blade]]\nslot = 1\n[[profile]]\nname = \"web\"\nslots = 1\nspeed = \"0\"\n", "c.toml:6:9: profile.speed = \"0\": expected a rate"),
+    ("[[blade]]\nslot = 1\n[[profile]]\nname = \"web\"\nslots = 1\nvlan = 0\n", "c.toml:6:8: profile.vlan = 0: VID 0 is a priority tag"),
+    ("[[blade]]\nslot = 1\n[[profile]]\nname = \"web\"\nslots = 1\nfunctions = [\"wbe\"]\n[[function]]\nname = \"web\"\n", "c.toml:6:14: profile.functions = \"wbe\": no [[function]] has this name: did you mean `web`?"),
+    ("[[blade]]\nslot = 1\nfunctions = \"web\"\n", "c.toml:3:13: blade.functions = \"web\": no [[function]] has this name: expected"),
+    ("[[blade]]\nslot = 1\nfunctions = \"web\"\n[[function]]\nname = \"web\"\nstandby = \"blade1\"\n", "c.toml:6:11: function.standby = \"blade1\": its bay has the function: expected"),
+    ("[[blade]]\nslot = 1\n[[profile]]\nname = \"web\"\nslots = 1\nprefix = \"1\"\n", "c.toml:6:10: profile.prefix = \"1\": expected the beginning of a name"),
+    ("[[blade]]\nslot = 1\n[[profile]]\nname = \"web\"\nslots = 1\nport = \"memory:a\"\n", "c.toml:6:1: unknown key `port` in [[profile]]: it is a key of"),
+    ("[[blade]]\nslot = 1\n[[profile]]\nname = \"web\"\nslots = 1\nfdb_limit = 10\n[fdb]\nlimit = 9\n", "c.toml:6:13: profile.fdb_limit = 10: is more than the whole FDB holds"),
     ("[[blade]]\nslot = 1\nspeed = \"0\"\n", "c.toml:3:9: blade.speed = \"0\": expected a rate above zero with a unit, such as \"1G\", \"2.5G\", \"100M\""),
     ("[[blade]]\nslot = 1\nspeed = 0\n", "c.toml:3:9: blade.speed = 0: expected a rate above zero with a unit"),
     ("[[uplink]]\nspeed = \"801G\"\n", "c.toml:2:9: uplink.speed = \"801G\": is too fast: expected a rate of at most 800G"),
@@ -223,6 +236,63 @@ fn each_mistake_gives_one_error_with_its_place() {
         assert!(errors.starts_with(expected), "{text}\nexpected: {expected}\nfound:    {errors}");
         assert_eq!(errors.lines().count(), 1, "{text}\n{errors}");
     }
+}
+
+/// One profile for many bays; a blade's own keys count before it, VLANs as a whole.
+#[test]
+fn a_profile_is_what_its_bays_default_to() {
+    let text = r#"
+[[profile]]
+name = "web"
+slots = ["1-3", 5]
+prefix = "web"
+speed = "2.5G"
+trunk = [10, 20]
+native = 10
+fdb_limit = 100
+learning = false
+control = "none"
+functions = ["http", "mail"]
+[[function]]
+name = "http"
+[[function]]
+name = "mail"
+blades = "spare"
+[[blade]]
+slot = 1
+[[blade]]
+slot = 2
+speed = "1G"
+vlan = 30
+[[blade]]
+slot = 3
+name = "spare"
+learning = true
+functions = "http"
+[[blade]]
+slot = 4
+[[blade]]
+slot = 5
+functions = []
+"#;
+    let config = parse(text);
+    let ports = &config.ports;
+    assert_eq!(ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>(), ["web1", "web2", "spare", "blade4", "web5"]);
+    assert_eq!(ports.iter().map(|port| port.speed.to_string()).collect::<Vec<_>>(), ["2.5G", "1G", "2.5G", "1G", "2.5G"]);
+    let vid = |number: u16| Vid::new(number).unwrap();
+    let trunk = VlanMode::Trunk { allowed: [10, 20].map(|number| vid(number)..=vid(number)).into_iter().collect(), native: Some(vid(10)) };
+    assert_eq!((&ports[0].vlan, &ports[1].vlan, &ports[3].vlan), (&trunk, &VlanMode::Access(vid(30)), &VlanMode::Access(Vid::DEFAULT)));
+    assert_eq!(ports.iter().map(|port| port.learning).collect::<Vec<_>>(), [false, false, true, true, false]);
+    assert_eq!((ports[0].fdb_limit, ports[3].fdb_limit), (Some(100), None));
+    assert_ne!(ports[0].control, ports[3].control);
+    assert_eq!(config.functions[0].blades, Some(vec![PortId(0), PortId(1), PortId(2)]));
+    assert_eq!(config.functions[1].blades, Some(vec![PortId(0), PortId(1), PortId(2)]));
+    assert_written_out(&config);
+    // At run time the functions of bays stay with them.
+    let (functions, _) = steering::parse("[[function]]\nname = \"http\"\n[[function]]\nname = \"mail\"\n", "rules", &config).unwrap();
+    assert_eq!(functions[1].blades, Some(vec![PortId(0), PortId(1)]));
+    let error = steering::parse("[[function]]\nname = \"http\"\n", "rules", &config).unwrap_err().to_string();
+    assert!(error.starts_with("rules: the bay of web1 has the function `mail`: expected a [[function]] of this name"), "{error}");
 }
 
 #[test]

@@ -94,6 +94,8 @@ struct PortTable<'a> {
     mac: &'a [MacAddr],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     ip: &'a [IpAddr],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    functions: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     standby: Option<&'a str>,
     speed: Speed,
@@ -134,6 +136,7 @@ fn port_table<'a>(config: &'a Config, own: &'a PortConfig) -> PortTable<'a> {
         port: &own.spec,
         mac,
         ip,
+        functions: &own.functions,
         standby: own.standby.and_then(|port| config.port(port)).map(|port| port.name.as_str()),
         speed: own.speed,
         vlan,
