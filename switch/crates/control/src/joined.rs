@@ -13,7 +13,7 @@
 //! **Frames on their way.** A trunk opens only `hold` after both ends agree; what was sent along an earlier tree has arrived by then or is lost, so
 //! nothing arrives twice. That holds as long as no frame waits longer than `hold` inside the joined chassis.
 //!
-//! A state machine without I/O: call [`Joined::set_link`], [`Joined::handle_hello`] and [`Joined::handle_timeout`]; after each of them
+//! A state machine without I/O: call [`Joined::set_link`], `Joined::handle_hello` and [`Joined::handle_timeout`]; after each of them
 //! first do what [`Joined::take_outcome`] says, and then send what [`Joined::poll_transmit`] gives.
 //!
 //! Over the trunks that are open the chassis tell each other who is in them and what for: [`exchange`].
