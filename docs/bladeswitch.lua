@@ -64,6 +64,7 @@ local f = {
     offending = ProtoField.bytes("bladeswitch.notice.offending", "Start of offending message"),
     count = ProtoField.uint16("bladeswitch.advertise.count", "Number of entries"),
     slot = ProtoField.uint16("bladeswitch.advertise.slot", "Slot"),
+    chassis = ProtoField.uint16("bladeswitch.advertise.chassis", "Chassis"),
     macs = ProtoField.uint8("bladeswitch.advertise.macs", "Number of MACs"),
     ips = ProtoField.uint8("bladeswitch.advertise.ips", "Number of IPs"),
     ip_kind = ProtoField.uint8("bladeswitch.advertise.kind", "Kind of address", base.DEC, KINDS),
@@ -206,17 +207,23 @@ local function dissect_advertise(body, pinfo, tree)
         return body(offset - len, len)
     end
 
-    local count = take(2)
-    if not count then return end
-    tree:add(f.count, count)
-    pinfo.cols.info:append(string.format(", %d entries", count:uint()))
-    for _ = 1, count:uint() do
+    -- An identity; behind the number of its chassis if it is in `another` one. False if it does not fit.
+    local function identity(another)
         local start = offset
+        local chassis
+        if another then
+            chassis = take(2)
+            if not chassis then return false end
+        end
         local head = take(4)
-        if not head then return end
+        if not head then return false end
         local macs, ips = head(2, 1):uint(), head(3, 1):uint()
-        local entry_len = math.min(4 + 6 * macs + 17 * ips, body:len() - start)
+        local entry_len = math.min((another and 6 or 4) + 6 * macs + 17 * ips, body:len() - start)
         local entry = tree:add(proto, body(start, entry_len), string.format("Identity: slot %d", head(0, 2):uint()))
+        if chassis then
+            entry:add(f.chassis, chassis)
+            entry:append_text(string.format(" of chassis %d", chassis:uint()))
+        end
         if macs + ips == 0 then
             entry:append_text(" (forget it)")
         end
@@ -225,16 +232,34 @@ local function dissect_advertise(body, pinfo, tree)
         entry:add(f.ips, head(3, 1))
         for _ = 1, macs do
             local mac = take(6)
-            if not mac then return end
+            if not mac then return false end
             entry:add(advertise_fields[MAC], mac)
             entry:append_text(", " .. tostring(mac:ether()))
         end
         for _ = 1, ips do
             local ip = take(17)
-            if not ip then return end
+            if not ip then return false end
             local kind = add_kind(entry, f.ip_kind, ip(0, 1))
             entry:append_text(", " .. add_address(entry, advertise_fields, kind, ip(1, 16)))
         end
+        return true
+    end
+    local function identities(another)
+        local count = take(2)
+        if not count then return false end
+        tree:add(f.count, count)
+        pinfo.cols.info:append(string.format(", %d entries%s", count:uint(), another and " of other chassis" or ""))
+        for _ = 1, count:uint() do
+            if not identity(another) then return false end
+        end
+        return true
+    end
+
+    if not identities(false) then return end
+    -- The section on blades of other chassis.
+    if offset < body:len() and body(offset, 1):uint() == 1 then
+        take(1)
+        if not identities(true) then return end
     end
     if offset < body:len() then
         tree:add(f.rest, body(offset))

@@ -1,9 +1,11 @@
-//! Any bytes as a chassis message and as each body: what is understood survives being written and read again.
+//! Any bytes as a chassis message and as each body, and as what switch blades tell each other: what is understood survives being written and read again.
 #![no_main]
 
+use control::joined::hello::Hello;
+use control::joined::roster::{News, Roster};
 use libfuzzer_sys::fuzz_target;
 use wire::ethernet::Frame;
-use wire::message::{ControlMessage, Header, MAX_BODY_LEN, Message, Notice, Seal, decode_advertise, encode_advertise};
+use wire::message::{ControlMessage, Header, MAX_BODY_LEN, Message, Notice, Seal, decode_advertise, decode_advertise_across, encode_advertise, encode_advertise_across};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(header) = Header::parse(bytes) {
@@ -32,5 +34,20 @@ fuzz_target!(|bytes: &[u8]| {
         && let [body] = &encode_advertise(&identities, MAX_BODY_LEN)[..]
     {
         assert_eq!(decode_advertise(body), Ok(identities));
+    }
+    if let Ok(identities) = decode_advertise_across(bytes)
+        && let [body] = &encode_advertise_across(&identities, MAX_BODY_LEN)[..]
+    {
+        assert_eq!(decode_advertise_across(body), Ok(identities));
+    }
+    // What switch blades tell each other over trunks.
+    if let Some(hello) = Hello::parse(bytes) {
+        assert_eq!(Hello::parse(&hello.emit()), Some(hello));
+    }
+    if let Ok(news) = News::parse(bytes) {
+        assert_eq!(News::parse(&news.emit(None)), Ok(news));
+    }
+    if let Some(roster) = Roster::decode(bytes) {
+        assert_eq!(Roster::decode(&roster.encode()), Some(roster));
     }
 });

@@ -8,6 +8,8 @@ use wire::message::Final;
 use super::super::blades::message;
 use super::*;
 
+mod functions;
+
 /// [`HEALED`], and two more summaries: one may have come before the other end of the trunk was open.
 const KNOWN: Nanos = Nanos::from_millis(HEALED.0 / 1_000_000 + 200);
 const CHAIN: [(usize, usize); 2] = [(0, 1), (1, 2)];

@@ -142,6 +142,7 @@ const EFFECTS: &[(&str, &str, Disturbs)] = &[
     ("function", "health", Disturbs::Flows),
     ("function", "probe", Disturbs::Flows),
     ("function", "otherwise", Disturbs::Flows),
+    ("function", "across", Disturbs::Flows),
     ("function", "weights", Disturbs::Flows),
     ("steer", "*", Disturbs::Flows),
     ("fdb_entry", "*", Disturbs::Address),

@@ -77,13 +77,17 @@ pub struct Function {
     pub idle_ticks: u32,
     /// Frames nobody takes go on as if there were no rule, instead of being dropped.
     pub pass_without: bool,
+    /// Frames to these addresses, in raw form, are left alone: they come from another chassis, which has steered them.
+    pub settled: Vec<u64>,
 }
 
 /// A blade of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Its port.
+    /// Its port; of one in another chassis that of the trunk that leads there.
     pub port: PortId,
+    /// What its flows know it by: its port, or another number above [`port::PORTS_MAX`] for each in another chassis.
+    pub id: PortId,
     /// The address that becomes the frame's destination, in raw form; 0: it stays as it is.
     pub mac: u64,
     /// It can take frames. (Whether it takes new flows, `slots` tells.)
@@ -235,9 +239,9 @@ fn choose(look: &Look<'_>, ingress: PortId, steering: &Steering, steerer: &mut S
     let is_member = |function: &Function| function.members.iter().any(|member| member.port == ingress);
     if look.is_later_fragment() {
         // Its ports are in the first fragment: it goes where that went.
-        let Some((id, port)) = steerer.flows.fragment(look, tick) else { return Choice::None };
+        let Some((id, blade)) = steerer.flows.fragment(look, tick) else { return Choice::None };
         let function = steering.functions.iter().find(|function| function.id == id);
-        let member = function.and_then(|function| function.members.iter().find(|member| member.port == port && member.alive));
+        let member = function.and_then(|function| function.members.iter().find(|member| member.id == blade && member.alive));
         return member.map_or(Choice::None, |member| {
             add(&steerer.counters.members[member.counter], [1, len, 0, 0]);
             Choice::Blade(*member)
@@ -246,15 +250,18 @@ fn choose(look: &Look<'_>, ingress: PortId, steering: &Steering, steerer: &mut S
     let matching = steering.rules.iter().find(|rule| {
         rule.conditions.ingress & 1 << ingress.index() != 0
             && rule.conditions.matches(look)
-            && steering.functions.get(rule.function).is_some_and(|function| !is_member(function))
+            && steering
+                .functions
+                .get(rule.function)
+                .is_some_and(|function| !is_member(function) && !function.settled.contains(&look.dst_mac))
     });
     let Some(rule) = matching else { return Choice::None };
     let function = &steering.functions[rule.function];
     let (key, slot) = steerer.flows.key(look, function.id, function.affinity);
     let known = steerer.flows.find(key, tick, function.idle_ticks);
-    let of_port = |port: PortId| function.members.iter().find(|member| member.port == port && member.alive).copied();
+    let of_id = |id: PortId| function.members.iter().find(|member| member.id == id && member.alive).copied();
     // A connection that begins anew may go elsewhere: that is how a blade is drained.
-    let stays = known.filter(|_| !look.opens_connection() || function.affinity == Affinity::Source).and_then(of_port);
+    let stays = known.filter(|_| !look.opens_connection() || function.affinity == Affinity::Source).and_then(of_id);
     let member = stays.or_else(|| function.members.get(usize::from(function.slots[slot])).copied());
     let rule_counters = &steerer.counters.rules[rule.counter];
     let Some(member) = member else {
@@ -262,12 +269,12 @@ fn choose(look: &Look<'_>, ingress: PortId, steering: &Steering, steerer: &mut S
         return if function.pass_without { Choice::None } else { Choice::Nobody };
     };
     add(rule_counters, [1, len, 0]);
-    let moved = known.is_some_and(|port| of_port(port).is_none());
-    let begins = stays.is_none() && known != Some(member.port);
+    let moved = known.is_some_and(|id| of_id(id).is_none());
+    let begins = stays.is_none() && known != Some(member.id);
     add(&steerer.counters.members[member.counter], [1, len, u64::from(begins), u64::from(moved)]);
-    steerer.flows.keep(key, member.port, function.id, tick);
+    steerer.flows.keep(key, member.id, function.id, tick);
     if look.is_first_fragment() {
-        steerer.flows.keep_fragment(look, member.port, function.id, tick);
+        steerer.flows.keep_fragment(look, member.id, function.id, tick);
     }
     Choice::Blade(member)
 }

@@ -95,8 +95,9 @@ pub(super) fn check(draft: Option<&JoinedDraft>, ports: &[&PortConfig], out: &mu
     }
     if draft.config.silent_ms <= 2 * draft.config.hello_ms {
         let (silent, hello) = (draft.config.silent_ms, draft.config.hello_ms);
-        let message =
-            format!("expected more than twice joined.hello_ms, which is {hello}, found {silent}: one lost hello would part the chassis");
+        let message = format!(
+            "joined.silent_ms = {silent}: expected more than twice joined.hello_ms, which is {hello}: one lost hello would part the chassis"
+        );
         out.at(&draft.silent, "joined.silent_ms", message);
     }
 }
@@ -127,5 +128,55 @@ pub(super) fn table<'a>(config: &'a Config, joined: &JoinedConfig) -> JoinedTabl
         hello_ms: joined.hello_ms,
         silent_ms: joined.silent_ms,
         hold_ms: joined.hold_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Config;
+
+    const PORTS: &str = "[[blade]]\nslot = 1\n[[uplink]]\nname = \"t1\"\n";
+
+    /// Each row: the section, the line of its one error behind the ports, the field, and what stands in the error.
+    const REFUSED: &[(&str, usize, &str, &str)] = &[
+        ("[joined]\ntrunks = [\"t1\"]\n", 5, "chassis", "the number of this chassis, 1 to 65535"),
+        ("[joined]\nchassis = \"1\"\ntrunks = [\"t1\"]\n", 6, "joined.chassis", "expected"),
+        ("[joined]\nchassis = 0\ntrunks = [\"t1\"]\n", 6, "joined.chassis", "expected a whole number from 1 to 65535"),
+        ("[joined]\nchassis = 65536\ntrunks = [\"t1\"]\n", 6, "joined.chassis", "expected"),
+        ("[joined]\nchassis = 1\n", 5, "trunks", "the names of the uplinks that lead to other chassis"),
+        ("[joined]\nchassis = 1\ntrunks = 7\n", 7, "joined.trunks", "expected"),
+        ("[joined]\nchassis = 1\ntrunks = [\"t2\"]\n", 7, "joined.trunks", "no [[uplink]] has this name: did you mean `t1`?"),
+        ("[joined]\nchassis = 1\ntrunks = [\"blade1\"]\n", 7, "joined.trunks", "expected uplinks: a blade is no chassis"),
+        ("[joined]\nchassis = 1\ntrunks = [\"t1\", \"t1\"]\n", 7, "joined.trunks", "each trunk once"),
+        ("[joined]\nchassis = 1\ntrunks = [\"t1\"]\nhello_ms = \"soon\"\n", 8, "joined.hello_ms", "expected"),
+        ("[joined]\nchassis = 1\ntrunks = [\"t1\"]\nhello_ms = 0\n", 8, "joined.hello_ms", "expected"),
+        ("[joined]\nchassis = 1\ntrunks = [\"t1\"]\nhold_ms = 60001\n", 8, "joined.hold_ms", "expected"),
+        ("[joined]\nchassis = 1\ntrunks = [\"t1\"]\nsilent_ms = 1.5\n", 8, "joined.silent_ms", "expected"),
+        (
+            "[joined]\nchassis = 1\ntrunks = [\"t1\"]\nsilent_ms = 200\n",
+            8,
+            "joined.silent_ms",
+            "more than twice joined.hello_ms, which is 100",
+        ),
+        ("[joined]\nchassis = 1\ntrunks = [\"t1\"]\nholds_ms = 1\n", 8, "holds_ms", "did you mean `hold_ms`?"),
+        ("[standby]\nlock = \"/run/l\"\n", 5, "switch.api", "[standby] needs switch.api"),
+        ("[switch]\napi = \"/run/s\"\n[standby]\n", 7, "lock", "the path of a file, the same for all that stand by for each other"),
+        ("[switch]\napi = \"/run/s\"\n[standby]\nlock = 7\n", 8, "standby.lock", "expected"),
+        ("[switch]\napi = \"/run/s\"\n[standby]\nlock = \"/run/l\"\ncopy_ms = 9\n", 9, "standby.copy_ms", "expected"),
+        ("[switch]\napi = \"/run/s\"\n[standby]\nlock = \"/run/l\"\ncopy_ms = \"1s\"\n", 9, "standby.copy_ms", "expected"),
+        ("[switch]\napi = \"/run/s\"\n[standby]\nlock = \"/run/l\"\nsilent_ms = 60001\n", 9, "standby.silent_ms", "expected"),
+        ("[switch]\napi = \"/run/s\"\n[standby]\nlock = \"/run/l\"\nsilent = 1\n", 9, "silent", "did you mean `silent_ms`?"),
+        ("[[function]]\nname = \"web\"\nacross = \"yes\"\n", 7, "function.across", "expected"),
+        ("[[function]]\nname = \"web\"\nreaddress = false\nacross = \"anywhere\"\n", 8, "function.across", "readdress = true"),
+    ];
+
+    #[test]
+    fn bad_input_is_refused_with_file_line_and_field() {
+        for (section, line, field, words) in REFUSED {
+            let text = format!("{PORTS}{section}");
+            let errors = Config::parse(&text, "c.toml").expect_err(section).to_string();
+            let begins = format!("c.toml:{line}:");
+            assert!(errors.starts_with(&begins) && errors.contains(field) && errors.contains(words), "{section}\n{errors}");
+        }
     }
 }

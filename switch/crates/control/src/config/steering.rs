@@ -40,6 +40,7 @@ pub(super) const FUNCTION: SectionSchema = SectionSchema {
         "health",
         "probe",
         "otherwise",
+        "across",
     ],
 };
 
@@ -105,6 +106,21 @@ pub struct FunctionConfig {
     pub probe: Option<ProbeConfig>,
     /// What becomes of frames that no blade takes.
     pub otherwise: Otherwise,
+    /// Whether blades of other chassis take its flows.
+    pub across: Across,
+}
+
+/// Whether blades of other chassis take the flows of a function that come in here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Across {
+    /// They do not.
+    No,
+    /// They take new ones while no blade of this chassis does.
+    #[default]
+    LocalFirst,
+    /// They take their part of new ones as those of this chassis do.
+    Anywhere,
 }
 
 /// When a blade can take frames.
@@ -158,6 +174,7 @@ impl FunctionConfig {
             health: Health::default(),
             probe: None,
             otherwise: Otherwise::default(),
+            across: Across::default(),
         }
     }
 
@@ -178,6 +195,8 @@ pub(super) struct FunctionDraft {
     ips: Vec<Spanned<IpAddr>>,
     vid: Option<Spanned<Vid>>,
     probe: Option<Span>,
+    /// Where `across` stands.
+    across: Option<Span>,
     config: FunctionConfig,
 }
 
@@ -227,6 +246,7 @@ fn read_function(section: &Section<'_, '_>, schemas: Schemas, out: &mut Findings
     }
     const AFFINITY: &[(&str, Affinity)] = &[("flow", Affinity::Flow), ("source", Affinity::Source)];
     const HEALTH: &[(&str, Health)] = &[("link", Health::Link), ("hello", Health::Hello)];
+    const ACROSS: &[(&str, Across)] = &[("no", Across::No), ("local-first", Across::LocalFirst), ("anywhere", Across::Anywhere)];
     const OTHERWISE: &[(&str, Otherwise)] = &[("drop", Otherwise::Drop), ("pass", Otherwise::Pass)];
     let name = section.read(out, "name", value::name);
     let defaults = FunctionConfig::new(name.as_ref().map_or("", |name| name.get_ref()), None);
@@ -249,8 +269,10 @@ fn read_function(section: &Section<'_, '_>, schemas: Schemas, out: &mut Findings
             readdress: section.read(out, "readdress", value::flag).map_or(defaults.readdress, Spanned::into_inner),
             health: section.read(out, "health", value::choice(HEALTH)).map_or(defaults.health, Spanned::into_inner),
             otherwise: section.read(out, "otherwise", value::choice(OTHERWISE)).map_or(defaults.otherwise, Spanned::into_inner),
+            across: section.read(out, "across", value::choice(ACROSS)).map_or(defaults.across, Spanned::into_inner),
             ..defaults
         },
+        across: section.has("across").then(|| section.span_of("across")),
         name,
     }
 }
@@ -312,6 +334,11 @@ pub(super) fn check(draft: &SteeringDraft, ports: &[&PortConfig], out: &mut Find
         if let Some(standby) = function.standby.first().filter(|_| function.blades.is_none() && bays.is_empty()) {
             let problem = "stands by for nobody in particular: expected the active ones in `blades`";
             out.value(&standby.span(), "function.standby", problem);
+        }
+        if let Some(across) = function.across.as_ref().filter(|_| !function.config.readdress && function.config.across != Across::No) {
+            let message = "function.across: with readdress = false frames keep their destination and find no way to another chassis: \
+                           expected \"no\", or readdress = true";
+            out.at(across, "function.across", message);
         }
         if function.blades.as_ref().is_some_and(Vec::is_empty) {
             let message = "function.blades: expected at least one blade, or no `blades` for all that announce the function";
@@ -498,6 +525,8 @@ pub(super) struct FunctionTable {
     readdress: bool,
     health: Health,
     otherwise: Otherwise,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    across: Option<Across>,
     #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     weights: std::collections::BTreeMap<String, u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -521,6 +550,8 @@ pub(super) fn function_table(config: &Config, function: &FunctionConfig) -> Func
         health: function.health,
         probe: function.probe.clone(),
         otherwise: function.otherwise,
+        // The one that means nothing where frames are not readdressed.
+        across: Some(function.across).filter(|across| function.readdress || *across == Across::No),
         weights: function.weights.iter().map(|(port, weight)| (name(port), *weight)).collect(),
     }
 }

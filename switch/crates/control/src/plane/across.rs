@@ -12,12 +12,15 @@ use dataplane::event::Command;
 use dataplane::fdb::{self, Key};
 use dataplane::neighbor::Neighbors;
 use port::{LinkState, Nanos, PortId};
+use wire::message::Name;
 use wire::{MacAddr, Vid};
 
 use super::Control;
+use crate::config::steering::WEIGHT_MAX;
 use crate::config::{PortConfig, Role};
 use crate::identity::{BladeIdentity, Source, is_host, is_station};
-use crate::joined::roster::{IpRecord, MacRecord, Roster};
+use crate::joined::roster::{FunctionRecord, IpRecord, MacRecord, Roster};
+use crate::steering::{BladeState, Elsewhere};
 
 /// After a roster was told: how long to wait before it is told again, if it has changed.
 const ROSTER_DELAY: Nanos = Nanos::from_millis(20);
@@ -97,10 +100,40 @@ impl Control {
             }
         }
         Roster {
-            functions: Vec::new(),
+            functions: self.own_functions(),
             macs: macs.into_iter().map(|((slot, vid, mac), source)| MacRecord { slot, source, vid, mac }).collect(),
             ips: ips.into_iter().map(|((slot, vid, ip), (source, mac))| IpRecord { slot, source, vid, mac, ip }).collect(),
         }
+    }
+
+    /// The blades of this chassis that can take frames of a function: of those that are configured, and of those that agents announce.
+    fn own_functions(&self) -> Vec<FunctionRecord> {
+        let slot_of = |port: PortId| match self.config.port(port)?.role {
+            Role::Blade { slot, .. } => Some(slot),
+            Role::Uplink => None,
+        };
+        let mut records = Vec::new();
+        for (index, function) in self.config.functions.iter().enumerate() {
+            let Some(name) = Name::new(&function.name) else { continue };
+            for blade in self.functions.blades(index).iter().filter(|blade| blade.elsewhere.is_none() && blade.mac != 0) {
+                let keeps = match blade.state {
+                    BladeState::Up | BladeState::Drain => true,
+                    BladeState::Ready => !function.preempt,
+                    BladeState::Down | BladeState::Silent | BladeState::Failing => false,
+                };
+                let Some(slot) = slot_of(blade.port).filter(|_| keeps) else { continue };
+                let takes_new = blade.state == BladeState::Up;
+                let (weight, mac) = (blade.weight.min(WEIGHT_MAX) as u8, MacAddr::from_raw(blade.mac));
+                records.push(FunctionRecord { slot, takes_new, weight, mac, function: name.clone() });
+            }
+        }
+        let configured = |name: &Name| self.config.functions.iter().any(|function| function.name == name.as_str());
+        for (slot, agent) in self.agents.blades().filter(|(_, agent)| !agent.silent) {
+            for function in agent.hello.functions.iter().filter(|name| !configured(name)) {
+                records.push(FunctionRecord { slot, takes_new: true, weight: 1, mac: agent.mac, function: function.clone() });
+            }
+        }
+        records
     }
 
     /// Other chassis have come or gone, or tell something else.
@@ -109,8 +142,18 @@ impl Control {
         let ports = joined.ports();
         let mut neighbors: BTreeMap<(Vid, IpAddr), MacAddr> = BTreeMap::new();
         let mut others: BTreeMap<(u16, u16), (BladeIdentity, PortId)> = BTreeMap::new();
+        let mut elsewhere = Vec::new();
         for known in joined.exchange().known() {
             let port = ports[known.trunk];
+            elsewhere.extend(known.roster.functions.iter().filter(|record| is_station(record.mac, &self.config)).map(|record| Elsewhere {
+                function: record.function.to_string(),
+                chassis: known.chassis,
+                slot: record.slot,
+                trunk: port,
+                mac: record.mac,
+                weight: u32::from(record.weight),
+                takes_new: record.takes_new,
+            }));
             let blade = |slot: u16| ((known.chassis, slot), (BladeIdentity::default(), port));
             for record in known.roster.macs.iter().filter(|record| is_station(record.mac, &self.config)) {
                 let (place, new) = blade(record.slot);
@@ -131,6 +174,7 @@ impl Control {
             }
         }
         self.across.neighbors = neighbors;
+        self.functions.set_elsewhere(elsewhere);
         self.stale = true;
         if self.identities.set_others(others) && self.config.identity.advertise && self.advertise_at.is_none() {
             self.advertise_at = Some(self.now + super::ADVERTISE_DELAY);

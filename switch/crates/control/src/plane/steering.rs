@@ -41,7 +41,7 @@ impl Control {
         let Some(index) = names.iter().position(|name| name == function) else {
             return Err(format!("no function is called `{function}`: expected one of {}", names.join(", ")));
         };
-        if !self.functions.blades(index).iter().any(|member| member.port == port) {
+        if !self.functions.blades(index).iter().any(|member| member.port == port && member.elsewhere.is_none()) {
             return Err(format!("{blade} is no blade of {function}"));
         }
         if weight.is_some() && self.config.functions[index].standby.contains(&port) {

@@ -33,7 +33,7 @@ pub struct Function {
 /// A blade of a function.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FunctionBlade {
-    /// Name of its port.
+    /// Name of its port; of one in another chassis that and its slot, as in `chassis 3 slot 1`.
     pub blade: String,
     /// Active or standby.
     pub duty: Duty,
@@ -115,7 +115,10 @@ pub fn functions(control: &Control) -> Functions {
         let blades = blades.iter().zip(parts).map(|(blade, part)| {
             let counters = known.blade_counters(blade);
             FunctionBlade {
-                blade: super::port_name(control, blade.port),
+                blade: match blade.elsewhere {
+                    Some((chassis, slot)) => format!("chassis {chassis} slot {slot}"),
+                    None => super::port_name(control, blade.port),
+                },
                 duty: blade.duty,
                 stands_for: blade.stands_for.map(|owner| super::port_name(control, owner)),
                 state: blade.state,

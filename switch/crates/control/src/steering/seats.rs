@@ -88,7 +88,8 @@ mod tests {
     use super::*;
 
     fn blade(port: u8, duty: Duty, state: BladeState) -> Blade {
-        Blade { port: PortId(port), weight: u32::from(port) + 1, state, duty, stands_for: None, mac: 0, counter: 0 }
+        let (id, weight) = (PortId(port), u32::from(port) + 1);
+        Blade { port: id, weight, state, duty, stands_for: None, elsewhere: None, id, mac: 0, counter: 0 }
     }
 
     /// Active blades 0 to 2 and standby blades 3 and 4 in these states: whom each standby stands for, and the states.
