@@ -14,10 +14,11 @@ local HEADER_LEN = 24
 local DEPTH_MAX = 4
 
 local DATA, NOTICE, ADVERTISE, IDENTITY_REQUEST = 0, 1, 2, 3
-local HELLO, SET_MODE, EXECUTE, LISTEN, PROVISION, ACK = 16, 17, 18, 19, 20, 21
+local HELLO, SET_MODE, EXECUTE, LISTEN, PROVISION, ACK, RATE = 16, 17, 18, 19, 20, 21, 22
 local TYPES = {
     [DATA] = "Data", [NOTICE] = "Notice", [ADVERTISE] = "Advertise", [IDENTITY_REQUEST] = "IdentityRequest", [HELLO] = "Hello",
     [SET_MODE] = "SetMode", [EXECUTE] = "Execute", [LISTEN] = "Listen", [PROVISION] = "Provision", [ACK] = "Ack",
+    [RATE] = "Rate",
 }
 -- Types from here on are control messages, known or not.
 local FIRST_CONTROL = 16
@@ -93,6 +94,8 @@ local f = {
     value = ProtoField.string("bladeswitch.provision.value", "Value"),
     acked = ProtoField.uint8("bladeswitch.ack.type", "Acknowledged type", base.DEC, TYPES),
     status = ProtoField.uint8("bladeswitch.ack.status", "Status", base.DEC, STATUS),
+    asked_rate = ProtoField.uint64("bladeswitch.rate.rate", "Rate (bit/s)"),
+    asked_to = ProtoField.string("bladeswitch.rate.to", "Port"),
     ack_text = ProtoField.string("bladeswitch.ack.text", "Text"),
 }
 local final_fields = address_fields("final.", "Final destination")
@@ -329,6 +332,13 @@ local control_content = {
             if not (name(tree, take, f.parameter) and text(tree, take, f.value)) then return end
         end
         return count:uint() .. " parameters"
+    end,
+    [RATE] = function(tree, take)
+        local rate = take(8)
+        if not rate then return end
+        tree:add(f.asked_rate, rate)
+        if not name(tree, take, f.asked_to) then return end
+        return string.format("%s bit/s", tostring(rate:uint64()))
     end,
     [ACK] = function(tree, take)
         local head = take(2)

@@ -149,7 +149,20 @@ pub struct Agent {
     to_host: VecDeque<Vec<u8>>,
     to_read: VecDeque<Received>,
     to_do: VecDeque<Action>,
+    /// By name of the port that is sent to.
+    rates: BTreeMap<Name, Wanted>,
     counters: Counters,
+}
+
+/// A rate that is asked for.
+#[derive(Debug)]
+struct Wanted {
+    /// Bits a second.
+    bps: u64,
+    /// The number of the last question.
+    question: Option<u32>,
+    /// What holds, in bit/s, or why not.
+    answer: Option<Result<u64, String>>,
 }
 
 impl Agent {
@@ -175,6 +188,7 @@ impl Agent {
             to_host: VecDeque::new(),
             to_read: VecDeque::new(),
             to_do: VecDeque::new(),
+            rates: BTreeMap::new(),
             counters: Counters::default(),
         }
     }
@@ -216,6 +230,7 @@ impl Agent {
             | MessageType::Execute
             | MessageType::Listen
             | MessageType::Provision
+            | MessageType::Rate
             | MessageType::Ack => self.take_control(now, &message),
         }
     }
@@ -266,6 +281,8 @@ impl Agent {
         // Who has not answered for so long may be another by now: it is looked for by broadcast.
         if self.unanswered >= UNANSWERED_MAX && self.config.switch.is_none() {
             self.switch = None;
+            // Another switch blade knows nothing of what was agreed on.
+            self.rates.values_mut().for_each(|wanted| wanted.answer = None);
         }
         self.next_hello = now + Nanos::from_millis(u64::from(self.config.hello_ms.max(1)));
         let hello = Hello {
@@ -281,6 +298,36 @@ impl Agent {
         self.counters.hellos += 1;
         let message = ControlMessage { session: self.config.session, transaction: self.transaction, control: Control::Hello(hello) };
         self.send_control(self.switch.unwrap_or(MacAddr::BROADCAST), &message);
+        self.ask_rates();
+    }
+
+    /// Wants to send at so many bit/s to the port of this name (0: asks what it may), instead of what was asked for before. The switch blade is
+    /// asked at once if it is known, and again with each hello until it has answered.
+    pub fn ask_rate(&mut self, to: Name, bps: u64) {
+        self.rates.insert(to, Wanted { bps, question: None, answer: None });
+        self.ask_rates();
+    }
+
+    /// What the switch blade has answered: the rate that holds from then on in bit/s, or why not. `None`: nothing yet.
+    pub fn rate(&self, to: &Name) -> Option<&Result<u64, String>> {
+        self.rates.get(to)?.answer.as_ref()
+    }
+
+    fn ask_rates(&mut self) {
+        let Some(switch) = self.switch else { return };
+        let mut questions = Vec::new();
+        for (to, wanted) in self.rates.iter_mut().filter(|(_, wanted)| wanted.answer.is_none()) {
+            // A repetition has the number of the first.
+            let transaction = *wanted.question.get_or_insert_with(|| {
+                self.transaction = self.transaction.wrapping_add(1);
+                self.transaction
+            });
+            let control = Control::Rate { to: to.clone(), rate_bps: wanted.bps };
+            questions.push(ControlMessage { session: self.config.session, transaction, control });
+        }
+        for question in questions {
+            self.send_control(switch, &question);
+        }
     }
 
     /// When there is something to do without being asked.
@@ -468,6 +515,7 @@ impl Agent {
                 self.timeslots.insert(*timeslot);
                 return self.acknowledge(transaction, message_type, AckStatus::Done, String::new());
             }
+            Control::Rate { .. } => Some("rates are the switch blade's matter".to_owned()),
             Control::SetMode(_) | Control::Execute(_) | Control::Provision(_) | Control::Hello(_) | Control::Ack(_) => None,
         };
         if let Some(text) = unsupported {
@@ -484,6 +532,14 @@ impl Agent {
     }
 
     fn take_ack(&mut self, now: Nanos, source: MacAddr, said: &ControlMessage, ack: &Ack) {
+        if ack.acked == MessageType::Rate && said.session == self.config.session && self.switch == Some(source) {
+            let asked = self.rates.iter_mut().find(|(_, wanted)| wanted.answer.is_none() && wanted.question == Some(said.transaction));
+            let Some((to, wanted)) = asked else { return self.counters.refused += 1 };
+            let bps = ack.text.parse().ok().filter(|_| ack.status == AckStatus::Done);
+            tracing::info!(%to, answer = ack.text, status = %ack.status, "the switch blade has answered about a rate");
+            wanted.answer = Some(bps.ok_or_else(|| ack.text.clone()));
+            return;
+        }
         let ours = said.session == self.config.session && Some(said.transaction) == self.hello && ack.acked == MessageType::Hello;
         if !ours || self.switch.is_some_and(|switch| switch != source) {
             self.counters.refused += 1;
@@ -492,6 +548,7 @@ impl Agent {
         (self.hello, self.unanswered) = (None, 0);
         if self.switch.is_none() || self.owners.is_empty() {
             self.switch = Some(source);
+            self.ask_rates();
             tracing::info!(switch = %source, time_ns = now.0, "the switch blade has answered");
             let message = Message {
                 initial_destination: source,

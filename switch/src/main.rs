@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Detach(args) => cli::slots::detach(&args),
         Command::Steer(args) => cli::steering::steer(&args),
         Command::Drain(args) => cli::steering::drain(args),
+        Command::SetRate(args) => cli::rates::set(args),
         Command::Lab(args) => cli::lab::lab(args),
         Command::Blade(args) => cli::blade::blade(args),
         Command::Blades(args) => cli::blades::blades(&args),

@@ -10,6 +10,7 @@ use bladeswitch::blade::{Action, Agent, AgentConfig};
 use bladeswitch::replay::Stage;
 use control::agents::{Progress, Target};
 use control::identity::Source;
+use control::rates::By;
 use control::seal::Sealer;
 use port::{Nanos, PortId};
 use wire::arp::{Arp, Operation};
@@ -339,4 +340,45 @@ fn a_standby_agent_takes_the_identity_of_a_lost_blade() {
     assert_eq!(arrives(&mut chassis, 100), (vec![], to(3)), "delivered under the standby blade's own address");
     chassis.stage.switch.control.set_enabled(PortId(0), true);
     assert_eq!(arrives(&mut chassis, 1200), (to(1), vec![]));
+}
+
+/// [56] and its sibling: a blade and the switch agree on a rate by message, and on another later.
+#[test]
+fn a_rate_is_agreed_on_by_message() {
+    let rates = "[[rate]]\nfrom = \"blade1\"\nto = \"blade2\"\nrate = \"10M\"\nmax = \"2G\"\n";
+    let mut chassis = Chassis::new(3, rates, |_| None);
+    let (to, holds) = (name("blade2"), |chassis: &Chassis| {
+        let shown = control::show::rates(&chassis.stage.switch.control).rates.remove(0);
+        (shown.rate_bps, shown.by)
+    });
+    chassis.agents[0].ask_rate(to.clone(), 0);
+    chassis.run_until(50);
+    assert_eq!(chassis.agents[0].rate(&to), Some(&Ok(10_000_000)), "0 asks what holds");
+    assert_eq!(holds(&chassis), (10_000_000, By::Config));
+    // Both have said 1G in their hellos: no more is granted, whatever the configuration allows.
+    for (asked, granted) in [(500_000_000, 500_000_000), (1_500_000_000, 1_000_000_000), (123, 123)] {
+        chassis.agents[0].ask_rate(to.clone(), asked);
+        assert_eq!(chassis.agents[0].rate(&to), None);
+        chassis.run_until(chassis.stage.now().0 / 1_000_000 + 5);
+        assert_eq!((chassis.agents[0].rate(&to), holds(&chassis)), (Some(&Ok(granted)), (granted, By::Blade)));
+    }
+    // The answer is lost twice: it is asked again with each hello, and answered as before.
+    chassis.lose = (0, 2);
+    chassis.agents[0].ask_rate(to.clone(), 5_000_000);
+    chassis.run_until(900);
+    assert_eq!((chassis.agents[0].rate(&to), holds(&chassis).0), (None, 5_000_000), "it holds, and blade 1 does not know");
+    chassis.run_until(3_100);
+    assert_eq!(chassis.agents[0].rate(&to), Some(&Ok(5_000_000)));
+    // Nothing is configured from 3 to 2, and nobody is called so.
+    for (to, says) in [("blade2", "no [[rate]] from blade3 to blade2"), ("nobody", "no port is called nobody")] {
+        chassis.agents[2].ask_rate(name(to), 1);
+        chassis.run_until(chassis.stage.now().0 / 1_000_000 + 5);
+        let refused = chassis.agents[2].rate(&name(to)).unwrap().as_ref().unwrap_err();
+        assert!(refused.contains(says), "{refused}");
+    }
+    // An operator has the last word, until the blade asks again.
+    chassis.stage.switch.control.set_rate("blade1", "blade2", 2_000_000_000).unwrap();
+    chassis.run_until(chassis.stage.now().0 / 1_000_000 + 2_000);
+    assert_eq!(holds(&chassis), (2_000_000_000, By::Operator));
+    chassis.end();
 }

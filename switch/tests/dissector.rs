@@ -206,6 +206,7 @@ fn control_messages() {
         frame(4, Control::Listen(513), None),
         frame(5, Control::Provision(vec![(name("mtu"), "9000".to_owned()), (name("motd"), "grüße".to_owned())]), Some(u64::MAX)),
         frame(6, Control::Ack(ack), None),
+        frame(7, Control::Rate { to: name("blade2"), rate_bps: 500_000_000 }, None),
     ];
     let row = |frame: usize, names: &[&str]| fields(&sent[frame..=frame], names).swap_remove(0);
     let head = ["bladeswitch.type", "bladeswitch.control.version", "bladeswitch.control.session", "bladeswitch.control.transaction"];
@@ -226,6 +227,7 @@ fn control_messages() {
     assert_eq!(row(4, &names), ["2", "mtu,motd", "9000,grüße", "18446744073709551615"]);
     let names = ["bladeswitch.ack.type", "bladeswitch.ack.status", "bladeswitch.ack.text"];
     assert_eq!(row(5, &names), ["18", "3", "disk is full"]);
+    assert_eq!(row(6, &["bladeswitch.rate.rate", "bladeswitch.rate.to"]), ["500000000", "blade2"]);
     assert_eq!(tshark(&sent, &["-Y", "_ws.expert"]), "", "nothing in them is remarkable");
 
     // Cut off within the content, a name with a space, another version, a type of a later version.

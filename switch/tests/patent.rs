@@ -19,6 +19,8 @@ mod identity;
 mod joined;
 #[path = "patent/probe.rs"]
 mod probe;
+#[path = "patent/rates.rs"]
+mod rates;
 #[path = "patent/reload.rs"]
 mod reload;
 #[path = "patent/standby.rs"]

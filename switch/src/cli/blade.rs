@@ -57,6 +57,9 @@ pub struct Args {
     /// The rate the blade can take, such as 1G
     #[arg(long, value_name = "RATE")]
     rate: Option<Speed>,
+    /// The rate to ask the switch blade for, to the port of this name; it must have a [[rate]] for the two (several times)
+    #[arg(long = "ask-rate", value_name = "PORT=RATE", value_parser = wanted)]
+    ask_rates: Vec<(Name, Speed)>,
     /// Milliseconds between two hellos
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=3_600_000))]
     hello_ms: u32,
@@ -98,6 +101,12 @@ pub enum FinalKind {
 /// A mode or function and its program.
 type Hook = (Name, Option<PathBuf>);
 
+fn wanted(text: &str) -> Result<(Name, Speed), String> {
+    let (to, rate) = text.split_once('=').ok_or("expected PORT=RATE, such as blade2=500M")?;
+    let to = Name::new(to).ok_or("expected PORT=RATE, the name of 1 to 32 visible ASCII characters")?;
+    Ok((to, rate.parse().map_err(|error| format!("`{rate}` {error}"))?))
+}
+
 fn hook(text: &str) -> Result<Hook, String> {
     let (name, program) = text.split_once('=').map_or((text, None), |(name, program)| (name, Some(program)));
     let name = Name::new(name).ok_or("expected NAME or NAME=PROGRAM, the name of 1 to 32 visible ASCII characters")?;
@@ -123,7 +132,7 @@ impl Hooks {
             Control::Provision(parameters) => {
                 (self.provision.clone(), parameters.iter().map(|(name, value)| format!("{name}={value}")).collect())
             }
-            Control::Hello(_) | Control::Listen(_) | Control::Ack(_) => (None, Vec::new()),
+            Control::Hello(_) | Control::Listen(_) | Control::Ack(_) | Control::Rate { .. } => (None, Vec::new()),
         };
         tracing::info!(command = %action.control, "told by the switch blade");
         let Some(program) = program else { return agent.finish(action.id, Ok(String::new())) };
@@ -197,6 +206,7 @@ pub fn blade(args: Args) -> Done {
         print(&format!("blade {mac} on {}{tap}\n", port.device.describe()))?;
     }
     let mut agent = Agent::new(config, sealer);
+    args.ask_rates.into_iter().for_each(|(to, rate)| agent.ask_rate(to, rate.bits_per_second()));
     if args.r#final == FinalKind::Mac {
         agent.name_blades_by_mac();
     }

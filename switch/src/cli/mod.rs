@@ -16,6 +16,7 @@ pub mod fig3;
 mod joined;
 pub mod lab;
 pub mod log;
+pub mod rates;
 pub mod reload;
 pub mod replay;
 pub mod run;
@@ -79,6 +80,8 @@ pub enum Command {
     Steer(steering::SteerArgs),
     /// Have a blade take no new flows of a function, or another part of them
     Drain(steering::DrainArgs),
+    /// Set the rate from one port to another
+    SetRate(rates::Args),
     /// A chassis of network namespaces on this machine, with the switch running on it
     Lab(lab::Args),
     /// Run the agent on a blade until SIGINT or SIGTERM

@@ -153,6 +153,7 @@ fn disturbs(change: &Change) -> String {
     match change.disturbs {
         Disturbs::Nothing => "nothing".to_owned(),
         Disturbs::Address => "frames of this address".to_owned(),
+        Disturbs::Pair => "what is above the rate".to_owned(),
         Disturbs::Flows => "flows of the function".to_owned(),
         Disturbs::OwnAddress => "frames to the switch's own address".to_owned(),
         Disturbs::Ports => format!("frames of {}", change.ports.join(", ")),

@@ -10,7 +10,7 @@ use control::show;
 use serde::de::DeserializeOwned;
 
 use super::table::{age, count, or_dash, table, tenths};
-use super::{Done, Failure, bus, client, joined, print, reload, steering};
+use super::{Done, Failure, bus, client, joined, print, rates, reload, steering};
 
 /// Where `show` looks unless it is told.
 pub(super) const DEFAULT_SOCKET: &str = "/run/bladeswitch.sock";
@@ -48,6 +48,8 @@ pub enum What {
     Vlans,
     /// Backplanes and their buses: the slot table and its use
     Bus,
+    /// Rates between ports: what holds, who has said so, and what was too much
+    Rates,
     /// Functions and their blades: who takes which part of the flows
     Functions,
     /// The rules that steer frames to functions
@@ -90,6 +92,7 @@ pub fn show(args: &Args) -> Done {
         (What::Joined, _) => "/v1/joined",
         (What::Vlans, _) => "/v1/vlans",
         (What::Bus, _) => "/v1/bus",
+        (What::Rates, _) => "/v1/rates",
         (What::Functions, _) => "/v1/functions",
         (What::Steer, _) => "/v1/steer",
         (What::Drops, _) => "/v1/drops",
@@ -108,6 +111,7 @@ pub fn show(args: &Args) -> Done {
         What::Joined => joined::text(&read(&answer)?),
         What::Vlans => vlans(&read(&answer)?),
         What::Bus => bus::text(&read(&answer)?),
+        What::Rates => rates::text(&read(&answer)?),
         What::Functions => steering::functions(&read(&answer)?),
         What::Steer => steering::rules(&read(&answer)?),
         What::Drops => drops(&read(&answer)?),

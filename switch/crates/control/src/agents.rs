@@ -147,6 +147,21 @@ pub struct Outgoing {
     pub body: Vec<u8>,
 }
 
+/// What a blade has asked for: a rate. It is to be [answered](Agents::answer).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The port it came by.
+    pub port: PortId,
+    /// The name of the port that it wants to send to.
+    pub to: Name,
+    /// Bits a second; 0: it asks what it may.
+    pub rate_bps: u64,
+    vid: Vid,
+    source: MacAddr,
+    session: u32,
+    transaction: u32,
+}
+
 /// What is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentCounters {
@@ -179,6 +194,7 @@ pub struct Agents {
     /// Questions that are not among the commands: transaction and slot.
     probes: BTreeMap<u32, u16>,
     probed: VecDeque<(PortId, u32, AckStatus)>,
+    asked: VecDeque<Asked>,
     outbox: VecDeque<Outgoing>,
     /// What is counted.
     pub counters: AgentCounters,
@@ -197,6 +213,7 @@ impl Agents {
             commands: VecDeque::new(),
             probes: BTreeMap::new(),
             probed: VecDeque::new(),
+            asked: VecDeque::new(),
             outbox: VecDeque::new(),
             counters: AgentCounters::default(),
         }
@@ -260,6 +277,12 @@ impl Agents {
                 }
                 false
             }
+            // To be told the same twice changes nothing: a repetition needs no remembering.
+            Control::Rate { to, rate_bps } => {
+                let (session, transaction) = (message.session, message.transaction);
+                self.asked.push_back(Asked { port, to, rate_bps, vid, source, session, transaction });
+                false
+            }
             Control::SetMode(_) | Control::Execute(_) | Control::Listen(_) | Control::Provision(_) => {
                 let text = "the switch blade has no modes, functions or parameters to be set by messages".to_owned();
                 let ack = Ack { acked: header.message_type, status: AckStatus::Unsupported, text };
@@ -268,6 +291,17 @@ impl Agents {
                 false
             }
         }
+    }
+
+    /// The next blade that waits for an answer.
+    pub fn poll_asked(&mut self) -> Option<Asked> {
+        self.asked.pop_front()
+    }
+
+    /// Answers it.
+    pub fn answer(&mut self, asked: &Asked, ack: Ack) {
+        let reply = ControlMessage { session: asked.session, transaction: asked.transaction, control: Control::Ack(ack) };
+        self.send(asked.port, asked.vid, asked.source, &reply);
     }
 
     fn hear(&mut self, now: Nanos, (port, vid, slot): (PortId, Vid, u16), mac: MacAddr, last: (u32, u32), hello: Hello) -> bool {
@@ -338,7 +372,7 @@ impl Agents {
             match &command.control {
                 Control::SetMode(mode) => blade.mode = Some(mode.clone()),
                 Control::Listen(timeslot) => blade.timeslot = Some(*timeslot),
-                Control::Hello(_) | Control::Execute(_) | Control::Provision(_) | Control::Ack(_) => {}
+                Control::Hello(_) | Control::Execute(_) | Control::Provision(_) | Control::Ack(_) | Control::Rate { .. } => {}
             }
         }
         errand.progress = Progress::Answered { status: ack.status.to_string(), text: ack.text.clone() };

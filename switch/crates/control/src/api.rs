@@ -32,11 +32,13 @@ use crate::plane::Control;
 use crate::{metrics, show};
 
 mod blades;
+mod rates;
 mod reload;
 mod slots;
 mod steering;
 
 pub use blades::Request as CommandRequest;
+pub use rates::Request as RateRequest;
 pub use reload::{Answer as ReloadAnswer, CONFIRM_MS_MAX, Confirmed, Request as ReloadRequest};
 pub use slots::Answer as SlotAnswer;
 pub use steering::Request as BladeRequest;
@@ -50,7 +52,7 @@ const FDB_POLL: Duration = Duration::from_millis(1);
 /// How long open requests have when the server ends.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// What there is.
-const PATHS: [&str; 26] = [
+const PATHS: [&str; 28] = [
     "GET /v1/ports",
     "POST /v1/ports/{name}/attach",
     "POST /v1/ports/{name}/detach",
@@ -64,6 +66,8 @@ const PATHS: [&str; 26] = [
     "GET /v1/blades/command/{transaction}",
     "GET /v1/vlans",
     "GET /v1/bus",
+    "GET /v1/rates",
+    "POST /v1/rates",
     "GET /v1/functions",
     "POST /v1/functions/blade",
     "GET /v1/steer",
@@ -241,6 +245,7 @@ fn router(control: Arc<Mutex<Control>>) -> Router {
         .route("/v1/blades/command/{transaction}", get(blades::progress))
         .route("/v1/vlans", get(|State(api): State<Api>| async move { Json(show::vlans(&api.control())) }))
         .route("/v1/bus", get(|State(api): State<Api>| async move { Json(show::buses(&api.control())) }))
+        .route("/v1/rates", get(|State(api): State<Api>| async move { Json(show::rates(&api.control())) }).post(rates::set))
         .route("/v1/functions", get(|State(api): State<Api>| async move { Json(show::functions(&api.control())) }))
         .route("/v1/functions/blade", post(steering::blade))
         .route("/v1/steer", get(|State(api): State<Api>| async move { Json(show::steer(&api.control())) }).post(steering::replace))

@@ -15,6 +15,7 @@ pub mod neighbor;
 pub mod plane;
 pub mod probe;
 pub mod rate;
+pub mod rates;
 pub mod reload;
 pub mod seal;
 pub mod show;

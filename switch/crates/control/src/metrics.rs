@@ -32,6 +32,7 @@ pub struct Scrape {
     control: ControlCounters,
     held: u64,
     buses: Vec<show::Backplane>,
+    rates: Vec<show::Rate>,
     rules: Vec<show::SteerRule>,
     functions: Vec<show::Function>,
     joined: show::Joined,
@@ -64,6 +65,7 @@ impl Scrape {
             control: control.counters(),
             held,
             buses: show::buses(control).backplanes,
+            rates: show::rates(control).rates,
             rules: show::steer(control).rules,
             functions: show::functions(control).functions,
             joined: show::joined(control),
@@ -92,6 +94,7 @@ impl Collector for Scrape {
         self.encode_ports(&mut out)?;
         self.encode_workers(&mut out)?;
         self.encode_buses(&mut out)?;
+        self.encode_rates(&mut out)?;
         self.encode_steering(&mut out)?;
         self.encode_joined(&mut out)?;
         self.encode_control(&mut out)
@@ -159,6 +162,16 @@ const SLOT_COUNTERS: [SlotCounter; 4] = [
     ("bladeswitch_bus_slot_frames", "Frames in a timeslot", |slot| slot.frames),
     ("bladeswitch_bus_slot_bytes", "Bytes of the bus in a timeslot", |slot| slot.bytes),
     ("bladeswitch_bus_slot_lent", "Frames in a timeslot of a station it was lent to", |slot| slot.lent),
+];
+
+/// A counter of a rate.
+type RateCounter = (&'static str, &'static str, fn(&show::Rate) -> u64);
+
+const RATE_COUNTERS: [RateCounter; 4] = [
+    ("bladeswitch_rate_frames", "Frames within the rate from one port to another", |rate| rate.frames),
+    ("bladeswitch_rate_bytes", "Bytes of these, without FCS", |rate| rate.bytes),
+    ("bladeswitch_rate_exceeded", "Frames above the rate from one port to another", |rate| rate.exceeded),
+    ("bladeswitch_rate_exceeded_bytes", "Bytes of these, without FCS", |rate| rate.exceeded_bytes),
 ];
 
 /// A counter of a steering rule.
@@ -256,6 +269,15 @@ impl Scrape {
             out.counters(name, help, self.buses.iter().flat_map(|bus| bus.slots.iter().map(move |slot| (labels(bus, slot), get(slot)))))?;
         }
         Ok(())
+    }
+
+    fn encode_rates(&self, out: &mut Families<'_>) -> fmt::Result {
+        let label = |rate: &show::Rate| vec![("from", rate.from.clone()), ("to", rate.to.clone())];
+        for (name, help, get) in RATE_COUNTERS {
+            out.counters(name, help, self.rates.iter().map(|rate| (label(rate), get(rate))))?;
+        }
+        let help = "Rate from one port to another";
+        out.gauges("bladeswitch_rate_bits_per_second", help, self.rates.iter().map(|rate| (label(rate), rate.rate_bps)))
     }
 
     fn encode_steering(&self, out: &mut Families<'_>) -> fmt::Result {

@@ -32,6 +32,7 @@ use crate::joined::Joined;
 use crate::neighbor::{Heard, NeighborTable};
 use crate::probe::Probes;
 use crate::rate::RateLimit;
+use crate::rates::Rates;
 use crate::steering::Functions;
 use crate::tables;
 
@@ -42,6 +43,7 @@ mod across;
 mod blades;
 mod joined;
 mod probes;
+mod rates;
 mod reload;
 mod slots;
 pub mod standby;
@@ -132,6 +134,7 @@ pub struct Control {
     joined: Option<Joined>,
     across: across::Across,
     functions: Functions,
+    rates: Rates,
     standins: Standins,
     probes: Probes,
     advertise_at: Option<Nanos>,
@@ -155,6 +158,7 @@ impl Control {
         let neighbors = static_neighbors(config);
         let mut tables = tables::build(config, devices_up, closed_at_first(config), neighbors.publish());
         tables.steering = Functions::new(Vec::new()).build(config, devices_up, None, None);
+        tables.rates = Rates::default().build(config);
         Publisher::new(tables)
     }
 
@@ -173,6 +177,8 @@ impl Control {
         let links: Vec<LinkState> = devices.iter().map(|device| device.link()).collect();
         let mut functions = Functions::new(workers.iter().map(|worker| Arc::clone(&worker.steering)).collect());
         // The same as in the first tables: who has which number depends on the configuration alone.
+        let mut rates = Rates::new(workers.iter().map(|worker| Arc::clone(&worker.pairs)).collect());
+        rates.build(&config);
         functions.build(&config, &links, None, None);
         let mut control = Control {
             notice_limit: RateLimit::new(config.lanes.notices_per_s),
@@ -181,6 +187,7 @@ impl Control {
             phases: workers.iter().map(|_| Arc::new(PublishedPhases::new())).collect(),
             links,
             functions,
+            rates,
             standins: Standins::default(),
             probes: Probes::default(),
             pool: mempool.cache(),
@@ -295,6 +302,7 @@ impl Control {
         self.probes.follow(probes::wanted(&self.config, &self.agents));
         let mut tables = tables::build(&self.config, &self.links, self.joined.as_ref().map_or(0, Joined::closed), neighbors);
         tables.steering = self.functions.build(&self.config, &self.links, Some(&self.agents), Some(&self.probes));
+        tables.rates = self.rates.build(&self.config);
         self.tables.publish(tables);
     }
 

@@ -30,6 +30,8 @@ pub enum Disturbs {
     Nothing,
     /// Frames from and to the address that the change is about.
     Address,
+    /// Frames from one port to another, if they are more than the rate between the two.
+    Pair,
     /// Flows of a function: some go to another blade from now on.
     Flows,
     /// Frames to the switch's own address.
@@ -144,6 +146,7 @@ const EFFECTS: &[(&str, &str, Disturbs)] = &[
     ("function", "otherwise", Disturbs::Flows),
     ("function", "across", Disturbs::Flows),
     ("function", "weights", Disturbs::Flows),
+    ("rate", "*", Disturbs::Pair),
     ("steer", "*", Disturbs::Flows),
     ("fdb_entry", "*", Disturbs::Address),
     ("neighbor", "*", Disturbs::Address),

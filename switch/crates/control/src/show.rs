@@ -26,12 +26,14 @@ mod blades;
 mod bus;
 mod drops;
 mod joined;
+mod rates;
 mod status;
 mod steering;
 pub use blades::{Blade, BladeProgress, Blades, CommandShown, blades, command};
 pub use bus::{Backplane, Buses, Slot, Station, buses};
 pub use drops::{Drops, PortDrop, ReasonDrop, drops, meaning};
 pub use joined::{Joined, Member, Trunk, joined};
+pub use rates::{Rate, Rates, rates};
 pub use status::{Status, status};
 pub use steering::{Function, FunctionBlade, Functions, Probed, Steer, SteerRule, functions, steer};
 

@@ -61,6 +61,7 @@ pub fn build(config: &Config, links: &[LinkState], closed: u128, neighbors: Neig
         vlan_index,
         neighbors,
         steering: None,
+        rates: None,
         lanes: Lanes {
             message: config.lanes.message,
             ip: config.lanes.ip,

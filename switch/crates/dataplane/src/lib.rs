@@ -18,6 +18,7 @@ pub mod learn;
 pub mod message;
 pub mod neighbor;
 pub mod pipeline;
+pub mod police;
 pub mod resolve;
 pub mod rewrite;
 pub mod steer;

@@ -10,8 +10,9 @@
 //! 4. **learn**: the source into the FDB, written rarely; a frame that was refused teaches nothing;
 //! 5. **steer**: to the blade whose function the frame is for. Without rules it is not called;
 //! 6. **resolve**: what is left, by group address, or by MAC (FDB);
-//! 7. **rewrite**: initial ← final destination; tags as the egress port wants them;
-//! 8. **transmit**: into the ports' bursts; what a queue refuses later is `tx-full`.
+//! 7. **police**: is it too much for the rate between the two ports? Without rates it is not called;
+//! 8. **rewrite**: initial ← final destination; tags as the egress port wants them;
+//! 9. **transmit**: into the ports' bursts; what a queue refuses later is `tx-full`.
 //!
 //! Nothing here allocates, locks, logs, asks the time or calls the kernel.
 
@@ -25,6 +26,7 @@ use crate::counters::{PhaseCost, PortCounters};
 use crate::event::Event;
 use crate::fdb::{Fdb, Key, Place};
 use crate::learn::{self, Updates};
+use crate::police::{self, Policer};
 use crate::resolve;
 use crate::rewrite;
 use crate::steer::{self, Steerer};
@@ -50,6 +52,8 @@ pub enum Phase {
     Steer,
     /// Where to?
     Resolve,
+    /// Is it too much for the rate between the two ports? (Only with rates.)
+    Police,
     /// Addresses and tags.
     Rewrite,
     /// Into the ports' bursts.
@@ -60,7 +64,7 @@ pub enum Phase {
 
 impl Phase {
     /// All of them, in order.
-    pub const ALL: [Phase; 10] = [
+    pub const ALL: [Phase; 11] = [
         Phase::Receive,
         Phase::Parse,
         Phase::Admit,
@@ -68,6 +72,7 @@ impl Phase {
         Phase::Learn,
         Phase::Steer,
         Phase::Resolve,
+        Phase::Police,
         Phase::Rewrite,
         Phase::Transmit,
         Phase::Send,
@@ -83,6 +88,7 @@ impl Phase {
             Phase::Learn => "learn",
             Phase::Steer => "steer",
             Phase::Resolve => "resolve",
+            Phase::Police => "police",
             Phase::Rewrite => "rewrite",
             Phase::Transmit => "transmit",
             Phase::Send => "send",
@@ -157,7 +163,7 @@ pub struct Note {
     pub places: (Place, Place),
     /// Admit: the VLAN and the state of the tag.
     pub admitted: Admitted,
-    /// Parse, admit, steer, resolve: what becomes of it.
+    /// Parse, admit, steer, resolve, police: what becomes of it.
     pub verdict: Option<Verdict>,
 }
 
@@ -234,6 +240,8 @@ pub struct Context<'a> {
     pub counters: &'a mut [PortCounters],
     /// What steering remembers and counts.
     pub steerer: &'a mut Steerer,
+    /// What rates between ports have let pass.
+    pub policer: &'a mut Policer,
     /// What was learned in this burst and other workers should know.
     pub updates: &'a mut Updates,
     /// Time of this turn.
@@ -271,6 +279,11 @@ pub fn process<O: Observer>(burst: &mut Burst, ingress: PortId, notes: &mut Note
 
     resolve::resolve(burst, ingress, notes, context);
     observer.end(Phase::Resolve, count, notes);
+
+    if let Some(rates) = &context.tables.rates {
+        police::police(count, ingress, rates, notes, context);
+        observer.end(Phase::Police, count, notes);
+    }
 
     rewrite::rewrite(burst, notes, context);
     observer.end(Phase::Rewrite, count, notes);

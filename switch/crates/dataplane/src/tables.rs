@@ -12,6 +12,7 @@ use wire::message::MessageType;
 use wire::{MacAddr, Vid};
 
 use crate::neighbor::Neighbors;
+use crate::police::Rates;
 use crate::steer::Steering;
 
 /// Index of a VLAN in [`Tables::vlans`].
@@ -49,7 +50,9 @@ impl ControlRights {
     pub fn allow(self, message_type: MessageType) -> bool {
         match self {
             ControlRights::All => true,
-            ControlRights::Hello => !message_type.is_control() || matches!(message_type, MessageType::Hello | MessageType::Ack),
+            ControlRights::Hello => {
+                !message_type.is_control() || matches!(message_type, MessageType::Hello | MessageType::Ack | MessageType::Rate)
+            }
             ControlRights::None => !message_type.is_control(),
         }
     }
@@ -140,6 +143,8 @@ pub struct Tables {
     pub lanes: Lanes,
     /// Rules that steer frames to functions; `None`: there are none.
     pub steering: Option<Arc<Steering>>,
+    /// How much ports may send to one another; `None`: as much as they can.
+    pub rates: Option<Arc<Rates>>,
 }
 
 /// Membership of one port in one VLAN, as control knows it.

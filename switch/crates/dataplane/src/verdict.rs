@@ -96,6 +96,8 @@ reasons! {
         NotForUs = "not-for-us",
         /// A rule steers it to a function, and no blade of that can take it.
         NoBlade = "no-blade",
+        /// More than the rate between the port it came in by and the one it would leave by.
+        RateExceeded = "rate-exceeded",
         /// No free buffer for the copy that was needed.
         NoBuffer = "no-buffer",
         /// The transmit queue is full.

@@ -24,6 +24,7 @@ use crate::event::{Command, Crossing, Event, FdbUpdate, Punted};
 use crate::fdb::{Fdb, Found, Key, Kind, Limits, Ticks};
 use crate::learn::Updates;
 use crate::pipeline::{self, Context, Notes, Observer, Phase};
+use crate::police::{Policer, PublishedPairs};
 use crate::steer::{PublishedSteering, Steerer};
 use crate::tables::Tables;
 use crate::transmit::{Output, Route, ToControl};
@@ -74,6 +75,8 @@ pub struct WorkerEnds {
     pub tx_ports: Vec<PortId>,
     /// What its steering counts.
     pub steering: Arc<PublishedSteering>,
+    /// What it counts of rates between ports.
+    pub pairs: Arc<PublishedPairs>,
     /// What the buses it owns count, each with its index in [`Sizes::buses`].
     pub buses: Vec<(usize, Arc<PublishedBus>)>,
 }
@@ -108,6 +111,7 @@ pub struct Worker {
     notes: Notes,
     updates: Updates,
     steerer: Steerer,
+    policer: Policer,
     /// The request under way and the next bucket to show.
     dump: Option<(u64, usize)>,
 }
@@ -151,6 +155,8 @@ pub fn build(
         let published = Arc::new(PublishedCounters::new(port_count));
         let steerer = Steerer::new(sizes.seed);
         let steering = steerer.counters();
+        let policer = Policer::new();
+        let pairs = policer.counters();
         // Until a queue is its own, a port's frames go to the owner: its index among the others.
         let routes = (0..port_count).map(|port| Route::Worker(other_index(owner_of(port), id))).collect();
         workers.push(Worker {
@@ -174,6 +180,7 @@ pub fn build(
             notes: Notes::new(),
             updates: Updates::new(),
             steerer,
+            policer,
             dump: None,
         });
         ends.push(WorkerEnds {
@@ -183,6 +190,7 @@ pub fn build(
             counters: published,
             tx_ports: Vec::new(),
             steering,
+            pairs,
             buses: Vec::new(),
         });
     }
@@ -282,6 +290,7 @@ impl Worker {
             notes,
             updates,
             steerer,
+            policer,
             ..
         } = self;
         let tables: &Tables = tables.read();
@@ -305,7 +314,7 @@ impl Worker {
                 continue;
             }
             handled += count;
-            let mut context = Context { tables, fdb, pool, output, control, counters, steerer, updates, now, tick };
+            let mut context = Context { tables, fdb, pool, output, control, counters, steerer, policer, updates, now, tick };
             pipeline::process(burst, slot.port, notes, &mut context, observer);
             if !updates.is_empty() {
                 for to in updates_to.iter_mut() {

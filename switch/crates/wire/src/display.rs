@@ -118,7 +118,8 @@ fn describe_message(bytes: &[u8], depth: usize, lines: &mut Vec<String>) {
         | MessageType::Execute
         | MessageType::Listen
         | MessageType::Provision
-        | MessageType::Ack => lines.push(match ControlMessage::decode(header.message_type, body) {
+        | MessageType::Ack
+        | MessageType::Rate => lines.push(match ControlMessage::decode(header.message_type, body) {
             Ok(message) => {
                 let ControlMessage { session, transaction, control } = message;
                 let sealed = if Seal::of(body).is_some() { ", sealed" } else { "" };

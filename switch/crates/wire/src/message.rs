@@ -90,6 +90,8 @@ pub enum MessageType {
     Provision,
     /// A control message has arrived (21).
     Ack,
+    /// A blade asks the switch blade for a rate to another port (22).
+    Rate,
     /// A type that this version does not know. Below [`FIRST_CONTROL_TYPE`] it is forwarded as if it were data.
     Unknown(u8),
 }
@@ -119,6 +121,7 @@ impl From<u8> for MessageType {
             19 => MessageType::Listen,
             20 => MessageType::Provision,
             21 => MessageType::Ack,
+            22 => MessageType::Rate,
             unknown => MessageType::Unknown(unknown),
         }
     }
@@ -138,6 +141,7 @@ impl From<MessageType> for u8 {
             MessageType::Listen => 19,
             MessageType::Provision => 20,
             MessageType::Ack => 21,
+            MessageType::Rate => 22,
             MessageType::Unknown(number) => number,
         }
     }
@@ -156,6 +160,7 @@ impl fmt::Display for MessageType {
             MessageType::Listen => f.pad("listen"),
             MessageType::Provision => f.pad("provision"),
             MessageType::Ack => f.pad("ack"),
+            MessageType::Rate => f.pad("rate"),
             MessageType::Unknown(number) => write!(f, "type {number}"),
         }
     }

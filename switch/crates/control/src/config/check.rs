@@ -16,7 +16,7 @@ use super::model::{Config, FdbEntryConfig, FdbTarget, NeighborConfig, Role, Vlan
 use super::schema::{Draft, PortDraft};
 use super::steering;
 use super::vids::VidSet;
-use super::{backplane, bays, profile};
+use super::{backplane, bays, profile, rates};
 
 /// Most names an error lists.
 const LISTED_MAX: usize = 16;
@@ -32,6 +32,7 @@ pub(super) fn check(draft: &Draft, out: &mut Findings<'_>) {
     let ports: Vec<_> = draft.ports.iter().map(|port| &port.config).collect();
     backplane::check(&draft.backplanes, &ports, draft.config.switch.max_frame, out);
     joined::check(draft.joined.as_ref(), &ports, out);
+    rates::check(&draft.rates, &ports, draft.config.switch.max_frame, out);
     steering::check(&draft.steering, &ports, out);
     steering::check_probes(&draft.steering, draft.config.identity.learn, out);
     bays::check(draft, out);
@@ -61,6 +62,7 @@ pub(super) fn resolve(draft: Draft) -> Config {
     bays::resolve(&mut ports, &standbys);
     let mut config = Config { vlans, ports, ..draft.config };
     config.backplanes = draft.backplanes.into_iter().map(|draft| backplane::resolve(draft, &config)).collect();
+    config.rates = draft.rates.into_iter().filter_map(|draft| rates::resolve(draft, &config)).collect();
     config.joined = draft.joined.map(|draft| joined::resolve(draft, &config));
     (config.functions, config.rules) = steering::resolve(draft.steering, &config.ports);
     for entry in draft.fdb_entries {

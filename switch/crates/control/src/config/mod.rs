@@ -7,7 +7,7 @@
 //! - [`bays`]: what belongs to a bay, whichever blade is in it;
 //! - `profile`: what many bays have in common;
 //! - [`probe`]: how blades are asked whether they are well;
-//! - [`joined`]: trunks to other chassis; [`standby`]: a second switch blade that takes over;
+//! - [`rates`]: how much ports may send to one another; [`joined`]: trunks to other chassis; [`standby`]: a second switch blade that takes over;
 //! - [`error`]: errors with their places; `text`: a configuration as text again;
 //! - [`speed`], [`port::spec`], [`vids`]: rates, ports and sets of VLANs as they are written.
 //!
@@ -33,6 +33,7 @@ pub mod joined;
 pub mod model;
 pub mod probe;
 mod profile;
+pub mod rates;
 mod schema;
 mod section;
 pub mod speed;
@@ -54,6 +55,7 @@ pub use model::{
 };
 pub use port::spec::{PortKind, PortSpec, PortSpecError};
 pub use probe::{ProbeConfig, ProbeKind};
+pub use rates::RateConfig;
 pub use speed::{Speed, SpeedParseError};
 pub use standby::StandbyConfig;
 pub use steering::{FunctionConfig, Health, Otherwise, SteerConfig};

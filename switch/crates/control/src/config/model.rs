@@ -18,6 +18,7 @@ use wire::{MacAddr, Vid};
 use super::backplane::BackplaneConfig;
 use super::joined::JoinedConfig;
 use super::probe::ProbeConfig;
+use super::rates::RateConfig;
 use super::speed::Speed;
 use super::standby::StandbyConfig;
 use super::steering::{FunctionConfig, SteerConfig};
@@ -55,6 +56,8 @@ pub struct Config {
     pub functions: Vec<FunctionConfig>,
     /// Which frames go there; the first rule that matches decides.
     pub rules: Vec<SteerConfig>,
+    /// How much ports may send to one another; each pair once.
+    pub rates: Vec<RateConfig>,
     /// FDB entries that do not age.
     pub fdb_entries: Vec<FdbEntryConfig>,
     /// Neighbor entries that do not age.

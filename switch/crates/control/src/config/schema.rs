@@ -21,6 +21,7 @@ use super::model::{
 };
 use super::probe;
 use super::profile::{self, PROFILE};
+use super::rates::{self, RATE, RateDraft};
 use super::section::{Schemas, Section, SectionSchema, refuse_unknown_sections, repeated, single};
 use super::standby::{self, STANDBY};
 use super::steering::{self, FUNCTION, STEER, SteeringDraft};
@@ -101,8 +102,8 @@ const CONTROL: &[(&str, ControlRights)] = &[("none", ControlRights::None), ("hel
 
 /// Every section there is.
 pub(super) const SECTIONS: Schemas = &[
-    &SWITCH, &POOL, &DPDK, &FDB, &LANES, &IDENTITY, &AGENTS, &JOINED, &STANDBY, &VLAN, &PROFILE, &BLADE, &UPLINK, &BACKPLANE, &FUNCTION,
-    &STEER, &FDB_ENTRY, &NEIGHBOR,
+    &SWITCH, &POOL, &DPDK, &FDB, &LANES, &IDENTITY, &AGENTS, &JOINED, &STANDBY, &VLAN, &PROFILE, &BLADE, &UPLINK, &BACKPLANE, &RATE,
+    &FUNCTION, &STEER, &FDB_ENTRY, &NEIGHBOR,
 ];
 
 /// What stands in the file, value by value.
@@ -119,6 +120,7 @@ pub(super) struct Draft {
     pub(super) ports: Vec<PortDraft>,
     pub(super) backplanes: Vec<BackplaneDraft>,
     pub(super) joined: Option<JoinedDraft>,
+    pub(super) rates: Vec<RateDraft>,
     pub(super) steering: SteeringDraft,
     pub(super) fdb_entries: Vec<FdbEntryDraft>,
     pub(super) neighbors: Vec<NeighborDraft>,
@@ -221,6 +223,7 @@ pub(super) fn read(root: &DeTable<'_>, out: &mut Findings<'_>) -> Draft {
     let ports = read_ports(root, &profiles, out);
     let backplanes = repeated(root, &BACKPLANE, SECTIONS, out);
     let backplanes = backplanes.iter().zip(1..).map(|(section, number)| backplane::read(section, number, out)).collect();
+    let rates = repeated(root, &RATE, SECTIONS, out).iter().map(|section| rates::read(section, out)).collect();
     let steering = steering::read(root, SECTIONS, out);
     let fdb_entries = repeated(root, &FDB_ENTRY, SECTIONS, out).iter().map(|section| read_fdb_entry(section, out)).collect();
     let neighbors = repeated(root, &NEIGHBOR, SECTIONS, out).iter().map(|section| read_neighbor(section, out)).collect();
@@ -237,6 +240,7 @@ pub(super) fn read(root: &DeTable<'_>, out: &mut Findings<'_>) -> Draft {
         ports,
         backplanes,
         joined,
+        rates,
         steering,
         fdb_entries,
         neighbors,

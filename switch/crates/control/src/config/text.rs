@@ -15,6 +15,7 @@ use super::conditions;
 use super::joined;
 use super::model::{Config, FdbTarget, PortConfig, Role, VlanMode};
 use super::probe::ProbeConfig;
+use super::rates;
 use super::speed::Speed;
 use super::steering;
 use super::vids::VidSet;
@@ -49,7 +50,7 @@ impl Serialize for Config {
         let functions: Vec<_> = self.functions.iter().map(|function| steering::function_table(self, function)).collect();
         let rules: Vec<_> = self.rules.iter().map(|rule| conditions::table(self, rule)).collect();
         let fdb_entries: Vec<_> = self.fdb_entries.iter().map(table).collect();
-        let mut config = serializer.serialize_struct("Config", 17)?;
+        let mut config = serializer.serialize_struct("Config", 18)?;
         config.serialize_field("switch", &self.switch)?;
         config.serialize_field("pool", &self.pool)?;
         config.serialize_field("dpdk", &self.dpdk)?;
@@ -67,6 +68,8 @@ impl Serialize for Config {
         config.serialize_field("blade", &of_role(true))?;
         config.serialize_field("uplink", &of_role(false))?;
         config.serialize_field("backplane", &backplanes)?;
+        let rates: Vec<_> = self.rates.iter().map(|rate| rates::table(self, rate)).collect();
+        config.serialize_field("rate", &rates)?;
         config.serialize_field("function", &functions)?;
         config.serialize_field("steer", &rules)?;
         config.serialize_field("fdb_entry", &fdb_entries)?;

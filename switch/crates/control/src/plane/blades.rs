@@ -54,6 +54,7 @@ impl Control {
         if changed {
             self.identities_changed();
         }
+        self.grant_rates();
         self.send_agents();
     }
 

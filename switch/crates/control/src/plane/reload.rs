@@ -177,6 +177,7 @@ impl Control {
             self.move_limit = RateLimit::new(after.fdb.move_events_per_s);
         }
         self.agents.set_config(after.agents.clone());
+        self.rates.follow(&before, &after);
         let stale = stale(&before, &after);
         // What is known of an identity that its standby blade takes stays.
         let outliving: Vec<MacAddr> = stale.pulled.iter().flat_map(|&port| self.outliving(port)).collect();

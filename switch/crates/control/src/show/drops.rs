@@ -88,6 +88,7 @@ pub const fn meaning(reason: DropReason) -> &'static str {
         DropReason::NeighborUnknown => "it is an IP packet for the switch's address, and no neighbour is known to have its IP destination",
         DropReason::NotForUs => "it is for the switch's own address, but nothing the switch does",
         DropReason::NoBlade => "a rule steers it to a function of which no blade can take it (show functions)",
+        DropReason::RateExceeded => "it is above the rate between the port it came in by and the one it would leave by (show rates)",
         DropReason::NoBuffer => "no packet buffer was free for it or for a copy of it: see pool.buffers",
         DropReason::TxFull => "the transmit queue of the port was full: more came than the link carries",
         DropReason::TxDown => "the interface of the port was gone, switched off or without link when its turn came",

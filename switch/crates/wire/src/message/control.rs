@@ -1,4 +1,4 @@
-//! The bodies of control messages (paragraph 55): Hello, SetMode, Execute, Listen, Provision and Ack.
+//! The bodies of control messages (paragraph 55): Hello, SetMode, Execute, Listen, Provision, Ack and Rate.
 //!
 //! All of them begin alike, whatever the type:
 //!
@@ -159,8 +159,15 @@ pub enum Control {
     Listen(u16),
     /// Work with these parameters (20); 255 at most are sent, with at most [`TEXT_LEN_MAX`] octets of value each.
     Provision(Vec<(Name, String)>),
-    /// An answer to any of the others.
+    /// An answer to any of the others. To a Rate its text is the rate that holds from now on, in bit/s.
     Ack(Ack),
+    /// A blade wants to send to the port of this name at so many bit/s (22); 0: it asks what it may.
+    Rate {
+        /// The name of the port, as in the configuration of the switch.
+        to: Name,
+        /// Bits a second.
+        rate_bps: u64,
+    },
 }
 
 impl Control {
@@ -173,6 +180,7 @@ impl Control {
             Control::Listen(_) => MessageType::Listen,
             Control::Provision(_) => MessageType::Provision,
             Control::Ack(_) => MessageType::Ack,
+            Control::Rate { .. } => MessageType::Rate,
         }
     }
 }
@@ -191,6 +199,7 @@ impl fmt::Display for Control {
                 f.write_str("provision")?;
                 parameters.iter().try_for_each(|(name, value)| write!(f, " {name}={}", value.escape_debug()))
             }
+            Control::Rate { to, rate_bps } => write!(f, "rate {rate_bps} bit/s to {to}"),
             Control::Ack(ack) => {
                 write!(f, "ack of {}: {}", ack.acked, ack.status)?;
                 if ack.text.is_empty() { Ok(()) } else { write!(f, " ({})", ack.text.escape_debug()) }
@@ -238,6 +247,7 @@ impl ControlMessage {
                 let [acked, status] = rest.take()?;
                 Control::Ack(Ack { acked: acked.into(), status: status.into(), text: rest.text()? })
             }
+            MessageType::Rate => Control::Rate { rate_bps: u64::from_be_bytes(rest.take()?), to: rest.name()? },
             MessageType::Data | MessageType::Notice | MessageType::Advertise | MessageType::IdentityRequest | MessageType::Unknown(_) => {
                 return Err(MessageError::Type(message_type.into()));
             }
@@ -260,6 +270,10 @@ impl ControlMessage {
                     push_text(&mut body, name.as_str());
                     push_text(&mut body, value);
                 }
+            }
+            Control::Rate { to, rate_bps } => {
+                body.extend_from_slice(&rate_bps.to_be_bytes());
+                push_text(&mut body, to.as_str());
             }
             Control::Ack(ack) => {
                 body.extend_from_slice(&[ack.acked.into(), ack.status.into()]);
@@ -422,6 +436,7 @@ mod tests {
             (Control::Execute(name("fsck")), b"\x04fsck".to_vec()),
             (Control::Listen(258), vec![1, 2]),
             (Control::Provision(vec![(name("mtu"), "9000".to_owned())]), b"\x01\x03mtu\x049000".to_vec()),
+            (Control::Rate { to: name("blade2"), rate_bps: 500_000_000 }, b"\x00\x00\x00\x00\x1d\xcd\x65\x00\x06blade2".to_vec()),
             (Control::Ack(ack), vec![18, 3, 2, b'n', b'o']),
         ];
         for (control, content) in cases {
@@ -502,6 +517,7 @@ mod tests {
             any_name().prop_map(Control::SetMode),
             any_name().prop_map(Control::Execute),
             any::<u16>().prop_map(Control::Listen),
+            (any_name(), any::<u64>()).prop_map(|(to, rate_bps)| Control::Rate { to, rate_bps }),
             prop::collection::vec((any_name(), text()), 0..9).prop_map(Control::Provision),
             (any::<u8>(), any::<u8>(), text()).prop_map(|(acked, status, text)| Control::Ack(Ack {
                 acked: acked.into(),
