@@ -124,6 +124,26 @@ const MEMORY: &str = "[[blade]]\nslot = 1\nip = \"198.18.0.1\"\nmac = \"02:00:00
                       [[fdb_entry]]\nmac = \"02:00:00:00:00:66\"\nblackhole = true\n";
 
 #[test]
+fn rates_of_a_running_switch() {
+    let dir = tempfile::tempdir().unwrap();
+    let rates = "[[rate]]\nfrom = \"blade1\"\nto = \"uplink1\"\nrate = \"100M\"\nmax = \"2.5G\"\n";
+    let run = Run::start(&dir, &format!("{MEMORY}{rates}"));
+    let socket = ["--socket", &run.socket];
+    assert!(run.show("rates").contains("blade1  uplink1  100M  config  2.5G"), "{}", run.show("rates"));
+    let shown = text(&[&["set-rate", "blade1", "uplink1", "300M"][..], &socket].concat());
+    assert!(shown.contains("300M  operator  2.5G"), "{shown}");
+    assert_eq!(run.show_json("rates")["rates"][0]["rate_bps"], 300_000_000);
+    let said = refused(1, &[&["set-rate", "blade1", "uplink1", "3G"][..], &socket].concat());
+    assert!(said.contains("at most 2.5G"), "{said}");
+    let said = refused(1, &[&["set-rate", "blade2", "uplink1", "1G"][..], &socket].concat());
+    assert!(said.contains("no [[rate]] from blade2 to uplink1 is configured"), "{said}");
+    let (head, metrics) = run.http("GET /metrics", "");
+    assert!(
+        head.starts_with("HTTP/1.1 200") && metrics.contains("bladeswitch_rate_bits_per_second{from=\"blade1\",to=\"uplink1\"} 300000000")
+    );
+}
+
+#[test]
 fn every_show_of_a_running_switch() {
     let dir = tempfile::tempdir().unwrap();
     let run = Run::start(&dir, MEMORY);
@@ -134,6 +154,7 @@ fn every_show_of_a_running_switch() {
         ("identities", "blade1  02:00:00:00:00:01  198.18.0.1"),
         ("vlans", "  10  vlan10  blade2             uplink1"),
         ("drops", "no drops"),
+        ("rates", "no [[rate]] is configured"),
         ("ledger", "ledger: balanced"),
         ("workers", "cycles/packet"),
         ("config", "[[uplink]]\nname = \"uplink1\"\n"),
@@ -149,7 +170,7 @@ fn every_show_of_a_running_switch() {
     assert_eq!(run.show_json("fdb")["entries"][0]["kind"], "blackhole");
     let phases = run.show_json("workers")["workers"][0]["phases"].clone();
     let names: Vec<&str> = phases.as_array().unwrap().iter().map(|phase| phase["phase"].as_str().unwrap()).collect();
-    assert_eq!(names, ["receive", "parse", "admit", "address", "learn", "steer", "resolve", "rewrite", "transmit", "send"]);
+    assert_eq!(names, ["receive", "parse", "admit", "address", "learn", "steer", "resolve", "police", "rewrite", "transmit", "send"]);
 
     // What is shown is a configuration that can be loaded.
     let shown = write(&dir, "shown.toml", run.show("config"));
