@@ -5,7 +5,10 @@ use control::joined::hello::Hello;
 use control::joined::roster::{News, Roster};
 use libfuzzer_sys::fuzz_target;
 use wire::ethernet::Frame;
-use wire::message::{ControlMessage, Header, MAX_BODY_LEN, Message, Notice, Seal, decode_advertise, decode_advertise_across, encode_advertise, encode_advertise_across};
+use wire::message::{
+    ControlMessage, Header, MAX_BODY_LEN, Message, Notice, Seal, decode_advertise, decode_advertise_across, encode_advertise,
+    encode_advertise_across,
+};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(header) = Header::parse(bytes) {
