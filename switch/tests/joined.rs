@@ -154,3 +154,21 @@ fn a_standby_takes_over_from_a_killed_switch_blade() {
     assert_eq!((&report["duplicates"], &report["looped"]), (&Value::from(0), &Value::from(0)), "nothing comes twice, nothing comes back");
     assert_eq!(report["flooded"], Value::from(0), "the standby knows the addresses that the one before had learned");
 }
+
+/// It does not answer and does not end: the standby kills it, and only then takes over.
+#[test]
+fn a_standby_takes_over_from_a_switch_blade_that_hangs() {
+    if !can(&[]) {
+        return;
+    }
+    // Long enough that one that is only slow, on a busy machine, is not taken for dead.
+    let args = ["lab", "takeover", "--runs", "1", "--hang", "10000", "--json"];
+    let output = Command::new(env!("CARGO_BIN_EXE_bladeswitch")).args(args).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{out}");
+    assert!(output.status.success(), "{}: {out}\n{err}", output.status);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&report["duplicates"], &report["looped"]), (&Value::from(0), &Value::from(0)), "never two at once");
+    let outage = report["runs"][0]["outage_ms"].as_f64().unwrap();
+    assert!(outage >= 9_000.0, "{outage} ms: it was not the silence that ended it");
+}

@@ -1,4 +1,4 @@
-//! `lab takeover`: the active switch blade is killed under load, again and again, and the standby takes over.
+//! `lab takeover`: the active switch blade is killed, or hangs, under load, again and again, and the standby takes over.
 //!
 //! ```text
 //!   a0 (ours, sends) ─── a1 ┐
@@ -43,6 +43,9 @@ pub struct Args {
     /// Frames a second meanwhile
     #[arg(long, default_value_t = 5000, value_name = "PPS", value_parser = clap::value_parser!(u32).range(100..=100_000))]
     rate: u32,
+    /// The active switch hangs (SIGSTOP) instead; the standby kills it when it has been silent for so many milliseconds (standby.silent_ms)
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(100..=20_000))]
+    hang: Option<u32>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -50,6 +53,8 @@ pub struct Args {
 
 #[derive(Debug, Serialize)]
 struct Report {
+    /// The active switch hung, and was killed after so many milliseconds; `None`: it was killed at once.
+    hang_ms: Option<u32>,
     /// Frames a second that were asked for.
     rate_pps: u32,
     /// Frames a second that were sent.
@@ -74,7 +79,7 @@ struct Run {
 pub fn takeover(args: &Args) -> Done {
     lab::check_root()?;
     let name: Name = format!("tk{}", std::process::id()).parse().map_err(|_| Failure::other("no name for the lab"))?;
-    let report = prepare(&name).and_then(|config| {
+    let report = prepare(&name, args.hang).and_then(|config| {
         let namespace = name.namespace(Place::Switch);
         namespace::inside(&namespace, || measure(args, &namespace, &config)).map_err(Failure::from)?
     });
@@ -90,7 +95,7 @@ pub fn takeover(args: &Args) -> Done {
 }
 
 /// The namespace, its interfaces, and the configuration of both switches.
-fn prepare(name: &Name) -> Result<PathBuf, Failure> {
+fn prepare(name: &Name, hang: Option<u32>) -> Result<PathBuf, Failure> {
     let failed = |path: &Path, error: std::io::Error| Failure::other(format!("{}: {error}", path.display()));
     let (folder, namespace) = (name.folder(), name.namespace(Place::Switch));
     std::fs::create_dir_all(&folder).map_err(|error: std::io::Error| failed(&folder, error))?;
@@ -103,9 +108,10 @@ fn prepare(name: &Name) -> Result<PathBuf, Failure> {
     let config = folder.join("switch.toml");
     let text = format!(
         "[switch]\napi = \"{0}/api.sock\"\n[standby]\nlock = \"{0}/lock\"\ncopy_ms = 100\n# However busy the machine is: only our own kills count.\n\
-         silent_ms = 0\n[[blade]]\nslot = 1\nport = \"af_packet:a1\"\n[[blade]]\nslot = 2\nport = \"af_packet:b1\"\n[[blade]]\nslot = 3\n\
+         silent_ms = {1}\n[[blade]]\nslot = 1\nport = \"af_packet:a1\"\n[[blade]]\nslot = 2\nport = \"af_packet:b1\"\n[[blade]]\nslot = 3\n\
          port = \"af_packet:c1\"\n",
-        folder.display()
+        folder.display(),
+        hang.unwrap_or(0)
     );
     std::fs::write(&config, text).map_err(|error: std::io::Error| failed(&config, error))?;
     Ok(config)
@@ -147,6 +153,24 @@ impl Process {
                     return Err(Failure::other(format!("a switch does not say `{start}` within {} s, or has ended", PATIENCE.as_secs())));
                 }
             }
+        }
+    }
+}
+
+impl Process {
+    /// Stops it where it is (SIGSTOP).
+    fn stop(&self) -> Result<(), Failure> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let pid = pid.ok_or_else(|| Failure::other("the switch has no process number"))?;
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).map_err(|error| Failure::other(format!("SIGSTOP: {error}")))
+    }
+
+    /// It has ended, although nobody here has waited for it.
+    fn has_ended(&mut self) -> Result<(), Failure> {
+        match self.child.try_wait() {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(Failure::other("the standby forwards, and the switch before it has not ended")),
+            Err(error) => Err(Failure::other(format!("the switch: {error}"))),
         }
     }
 }
@@ -193,9 +217,15 @@ fn measure(args: &Args, namespace: &str, config: &Path) -> Result<Report, Failur
         wire.carry(0)?;
         let (killed_at, lost_from) = (wire.came.len(), wire.newest);
         wire.gap = Duration::ZERO;
-        // SIGKILL. It is not waited for: frames go on meanwhile.
-        let _ = active.child.kill();
+        if args.hang.is_some() {
+            active.stop()?;
+        } else {
+            // SIGKILL. It is not waited for: frames go on meanwhile.
+            let _ = active.child.kill();
+        }
         wire.carry(killed_at)?;
+        // Never two: whoever forwards again does it after the one before has ended, killed by the standby if not by us.
+        active.has_ended()?;
         let lost = wire.came[lost_from..wire.newest].iter().filter(|came| !**came).count() as u64;
         runs.push(Run { outage_ms: wire.gap.as_secs_f64() * 1e3, lost });
         active = standby;
@@ -206,7 +236,7 @@ fn measure(args: &Args, namespace: &str, config: &Path) -> Result<Report, Failur
     let (duplicates, looped, flooded) = (wire.duplicates, wire.looped, wire.flooded);
     let frames_sent = wire.came.len() as u64;
     let sent_pps = frames_sent as f64 / wire.carried.as_secs_f64();
-    Ok(Report { rate_pps: args.rate, sent_pps, frames_sent, duplicates, looped, flooded, runs })
+    Ok(Report { hang_ms: args.hang, rate_pps: args.rate, sent_pps, frames_sent, duplicates, looped, flooded, runs })
 }
 
 impl Wire {
@@ -353,8 +383,9 @@ fn told(report: &Report) -> String {
         &["a takeover", "min", "p50", "p99", "max"],
         [row("outage, ms", &|run| run.outage_ms, 2), row("frames lost", &|run| run.lost as f64, 0)],
     );
+    let what = report.hang_ms.map_or("was killed".to_owned(), |ms| format!("hung, and was killed after {ms} ms,"));
     format!(
-        "the active switch was killed {} times at {:.0} frames a second ({} were asked for)\n\n{table}\n{} frames were sent; {} came twice, {} came back, {} were flooded\n",
+        "the active switch {what} {} times at {:.0} frames a second ({} were asked for)\n\n{table}\n{} frames were sent; {} came twice, {} came back, {} were flooded\n",
         report.runs.len(),
         report.sent_pps,
         report.rate_pps,
