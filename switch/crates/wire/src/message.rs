@@ -540,7 +540,7 @@ mod tests {
         for number in 0..=255u8 {
             assert_eq!(u8::from(MessageType::from(number)), number);
         }
-        assert_eq!((MessageType::from(16), MessageType::from(22)), (MessageType::Hello, MessageType::Unknown(22)));
+        assert_eq!((MessageType::from(16), MessageType::from(23)), (MessageType::Hello, MessageType::Unknown(23)));
         assert!(MessageType::Hello.is_control() && MessageType::Unknown(255).is_control() && !MessageType::Unknown(15).is_control());
         assert_eq!(MessageType::from(4), MessageType::Unknown(4));
     }
