@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bench::hotpath::{self, Baseline, Case, Measured};
 use bench::scale::{self, Sweep};
-use bench::{bus, chassis, generator, history, pacing, peers, ports, report};
+use bench::{buffers, bus, chassis, generator, history, pacing, peers, ports, report};
 use clap::{Args, Parser, Subcommand};
 use comfy_table::Table;
 use traffic_gen::output;
@@ -41,6 +41,8 @@ enum Command {
     Pacing(pacing::Args),
     /// What each kind of port costs, beside the kernel's bridge, testpmd and a loop without a switch, on the same ground in the same run
     Ports(ports::Args),
+    /// What a frame costs at DPDK ports, in the switch's buffers and copied (feature dpdk)
+    Buffers(buffers::Args),
     /// Beside VPP, Open vSwitch, testpmd and the kernel's bridge, as far as they are installed: same ground, same generator, same run
     Peers(peers::Args),
     /// A device of `bench ports`, until its standard input ends
@@ -158,6 +160,7 @@ pub fn main() -> ExitCode {
         Some(Command::Generator(args)) => run_generator(&args),
         Some(Command::Pacing(args)) => run_pacing(&args),
         Some(Command::Ports(args)) => run_ports(&args),
+        Some(Command::Buffers(args)) => run_buffers(&args),
         Some(Command::Peers(args)) => run_peers(&args),
         Some(Command::PortsDevice(args)) => ports::device::run(&args),
         Some(Command::Tester { arguments }) => {
@@ -318,6 +321,25 @@ fn write_json(path: Option<&Path>, figures: &impl serde::Serialize) -> Result<()
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let file = File::create(path).map_err(|error| failed(&error))?;
     serde_json::to_writer_pretty(file, figures).map_err(|error| failed(&error))
+}
+
+fn run_buffers(args: &buffers::Args) -> Result<(), String> {
+    let rows = buffers::measure(args, seconds(args.seconds)?)?;
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["size", "in the switch's buffers", "copied", "ratio"]);
+    for row in &rows {
+        let ratio = row.copied / row.exchanged;
+        table.add_row([(row.size + 4).to_string(), format!("{:.1}", row.exchanged), format!("{:.1}", row.copied), format!("{ratio:.2}")]);
+    }
+    write_json(args.json.as_deref(), &rows)?;
+    let clock = port::clock::TscClock::new();
+    let text = format!(
+        "TSC cycles per frame from one null device of DPDK to another, on one core, in bursts of {}; sizes with FCS; TSC {:.0} MHz\n{table}\n",
+        args.burst,
+        clock.ticks_per_second() / 1e6
+    );
+    print(text.as_bytes())
 }
 
 fn run_generator(args: &GeneratorArgs) -> Result<(), String> {

@@ -1,5 +1,6 @@
 //! Scenarios, measurements and reports.
 
+pub mod buffers;
 pub mod bus;
 pub mod callgrind;
 pub mod chassis;

@@ -7,9 +7,9 @@ use control::config::PortConfig;
 use control::config::{Config, PortKind, Role};
 use dataplane::Worker;
 use dataplane::worker::{self, Sizes};
-use port::backend::af_xdp;
 use port::backend::dpdk::{self, EalSettings};
 use port::backend::memory::{self, Cable, Plug};
+use port::backend::{af_xdp, vhost_user};
 use port::{BURST_MAX, LinkState, Mempool, Nanos, OpenOptions, Port};
 use thiserror::Error;
 
@@ -54,8 +54,13 @@ pub fn buffers_needed(config: &Config) -> u32 {
 
 /// Buffers that the queues of an interface hold, beyond what any port does.
 fn held_by_interface(port: &PortConfig) -> usize {
-    match (port.spec.kind, af_xdp::Options::parse(&port.spec.options, port.queue)) {
-        (PortKind::AfXdp | PortKind::Auto, Ok(options)) => af_xdp::buffers_needed(&port.spec.arg, &options),
+    // A spec that cannot be holds nothing: opening it will say what is wrong.
+    match port.spec.kind {
+        PortKind::AfXdp | PortKind::Auto => {
+            af_xdp::Options::parse(&port.spec.options, port.queue).map_or(0, |options| af_xdp::buffers_needed(&port.spec.arg, &options))
+        }
+        PortKind::Dpdk => dpdk::Options::parse(&port.spec, port.queue).map_or(0, |options| dpdk::buffers_needed(&options)),
+        PortKind::VhostUser => vhost_user::buffers_needed(&port.spec, port.queue),
         _ => 0,
     }
 }

@@ -101,6 +101,8 @@ pub enum Who {
     Memif(Job),
     /// One of ours as memif server through DPDK's driver.
     Dpdk(Job),
+    /// The bare loop on the same, with frames copied between DPDK's buffers and the switch's.
+    DpdkCopied,
     /// `dpdk-testpmd`, which sends out of the other port what it receives, as memif server.
     Testpmd,
 }
@@ -121,8 +123,15 @@ impl Who {
         Who::VethAlone,
     ];
     /// Everybody on memif, the reference first.
-    pub const MEMIF: [Who; 6] =
-        [Who::Testpmd, Who::Memif(Job::Switch), Who::Memif(Job::Bare), Who::Memif(Job::Sink), Who::Dpdk(Job::Switch), Who::Dpdk(Job::Bare)];
+    pub const MEMIF: [Who; 7] = [
+        Who::Testpmd,
+        Who::Memif(Job::Switch),
+        Who::Memif(Job::Bare),
+        Who::Memif(Job::Sink),
+        Who::Dpdk(Job::Switch),
+        Who::Dpdk(Job::Bare),
+        Who::DpdkCopied,
+    ];
 
     /// For tables.
     pub const fn name(self) -> &'static str {
@@ -143,6 +152,7 @@ impl Who {
             Who::Memif(Job::Sink) => "sink, memif",
             Who::Dpdk(Job::Switch) => "switch, dpdk",
             Who::Dpdk(_) => "bare loop, dpdk",
+            Who::DpdkCopied => "bare loop, dpdk copied",
             Who::Testpmd => "testpmd io, memif",
         }
     }
@@ -289,7 +299,7 @@ pub fn measure(args: &Args, clock: &TscClock, stop: &AtomicBool) -> Result<Measu
             measured.left_out.push(why);
         }
         if let Some(why) = dpdk::missing() {
-            devices.retain(|who| !matches!(who, Who::Dpdk(_)));
+            devices.retain(|who| !matches!(who, Who::Dpdk(_) | Who::DpdkCopied));
             measured.left_out.push(why);
         }
         measured.grounds.push(bench.ground("memif", Who::Testpmd, devices, &|who, work| on_memif(&bench, &folder, who, work)));
@@ -421,7 +431,7 @@ fn on_veths(bench: &Bench<'_>, veths: &Veths, who: Who, work: Work) -> Result<Do
             let _bridge = veths.bridge(bench.core().filter(|_| steered))?;
             with(ends, None, if steered { "br0, rps_cpus of its ports set to the device's core" } else { "br0, on the core that sends" })
         }
-        Who::Memif(_) | Who::Dpdk(_) | Who::Testpmd => Err("memif ports are not on veth pairs".to_owned()),
+        Who::Memif(_) | Who::Dpdk(_) | Who::DpdkCopied | Who::Testpmd => Err("memif ports are not on veth pairs".to_owned()),
     }
 }
 
@@ -435,8 +445,12 @@ fn on_memif(bench: &Bench<'_>, folder: &Folder, who: Who, work: Work) -> Result<
             .map_err(|_| "the generator panicked".to_owned())?
     };
     match who {
-        Who::Memif(job) | Who::Dpdk(job) => {
-            let ports = if matches!(who, Who::Dpdk(_)) { dpdk::ports(&socket) } else { specs("server") };
+        Who::Memif(_) | Who::Dpdk(_) | Who::DpdkCopied => {
+            let (job, ports) = match who {
+                Who::Dpdk(job) => (job, dpdk::ports(&socket, "switch")),
+                Who::Memif(job) => (job, specs("server")),
+                _ => (Job::Bare, dpdk::ports(&socket, "dpdk")),
+            };
             let device = bench.start(job, &ports, work, None)?;
             let done = run(&device)?;
             check(device, done)

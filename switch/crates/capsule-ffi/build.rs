@@ -53,7 +53,7 @@ fn main() {
 /// What is called directly; inline functions of the headers go through the shim.
 const FUNCTIONS: &str = "rte_eal_init|rte_eal_get_runtime_dir|rte_strerror|rte_version\
     |rte_thread_register|rte_thread_unregister\
-    |rte_dev_probe|rte_dev_remove\
+    |rte_dev_probe|rte_dev_remove|rte_dev_dma_map|rte_dev_dma_unmap|rte_extmem_register|rte_extmem_unregister\
     |rte_pktmbuf_pool_create|rte_mempool_free|rte_mempool_avail_count|rte_malloc_get_socket_stats\
     |rte_eth_dev_(get_port_by_name|info_get|configure|start|stop|close|socket_id|adjust_nb_rx_tx_desc|set_mtu|get_mtu)\
     |rte_eth_dev_(get_vlan_offload|set_vlan_offload|set_link_up)\

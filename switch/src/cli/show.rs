@@ -186,7 +186,7 @@ fn interfaces(shown: &show::Ports) -> String {
     if on_interfaces.is_empty() {
         return String::new();
     }
-    let heads = ["name", "kind", "mode", ">queues", "address", ">MTU", ">link downs", ">returns", ">tx lost"];
+    let heads = ["name", "kind", "mode", ">queues", "address", ">MTU", ">link downs", ">returns", ">tx lost", ">copied"];
     let row = |port: &&show::Port| {
         vec![
             port.name.clone(),
@@ -198,6 +198,7 @@ fn interfaces(shown: &show::Ports) -> String {
             count(port.link_downs),
             count(port.returns),
             count(port.tx_lost),
+            or_dash(port.copied.map(count)),
         ]
     };
     let mut text = format!("\n{}", table(&heads, on_interfaces.iter().map(row)));

@@ -1,8 +1,11 @@
 #define _GNU_SOURCE
+/* rte_pktmbuf_pool_create_extbuf and nothing else: there since 20.02, and not called stable yet. */
+#define ALLOW_EXPERIMENTAL_API
 #include "shim.h"
 
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <linux/virtio_net.h>
@@ -49,6 +52,47 @@ void shim_free_bulk(struct shim_mbuf **packets, unsigned count)
 {
 	rte_pktmbuf_free_bulk((struct rte_mbuf **)packets, count);
 }
+
+struct rte_mempool *shim_pool_over(const char *name, unsigned count, unsigned cache, int socket, void *const *buffers, uint16_t len)
+{
+	struct rte_pktmbuf_extmem *areas = calloc(count, sizeof(*areas));
+	if (areas == NULL) {
+		rte_errno = ENOMEM;
+		return NULL;
+	}
+	for (unsigned i = 0; i < count; i++) {
+		areas[i].buf_ptr = buffers[i];
+		areas[i].buf_iova = (rte_iova_t)buffers[i];
+		areas[i].buf_len = len;
+		areas[i].elt_size = len;
+	}
+	struct rte_mempool *pool = rte_pktmbuf_pool_create_extbuf(name, count, cache, 0, len, socket, areas, count);
+	int error = rte_errno;
+	free(areas);
+	rte_errno = error;
+	return pool;
+}
+
+struct found {
+	void **buffers;
+	unsigned max;
+};
+
+static void find(struct rte_mempool *pool, void *found, void *mbuf, unsigned index)
+{
+	(void)pool;
+	struct found *to = found;
+	if (index < to->max)
+		to->buffers[index] = ((struct rte_mbuf *)mbuf)->buf_addr;
+}
+
+unsigned shim_pool_buffers(struct rte_mempool *pool, void **buffers, unsigned max)
+{
+	struct found found = { buffers, max };
+	return rte_mempool_obj_iter(pool, find, &found);
+}
+
+bool shim_iova_is_va(void) { return rte_eal_iova_mode() == RTE_IOVA_VA; }
 
 int shim_link(uint16_t port, uint32_t *speed_mbps)
 {

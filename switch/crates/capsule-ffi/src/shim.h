@@ -61,6 +61,13 @@ uint16_t shim_tx_burst(uint16_t port, uint16_t queue, struct shim_mbuf **packets
 int shim_alloc_bulk(struct rte_mempool *pool, struct shim_mbuf **packets, unsigned count);
 /* As `rte_pktmbuf_free_bulk`. */
 void shim_free_bulk(struct shim_mbuf **packets, unsigned count);
+/* A pool of `count` mbufs over as many buffers of `len` bytes each, which are not DPDK's: mbuf `i` begins with `buffers[i]` as its own. Their
+ * addresses for devices are those of the process. NULL: an error, see `shim_errno`. */
+struct rte_mempool *shim_pool_over(const char *name, unsigned count, unsigned cache, int socket, void *const *buffers, uint16_t len);
+/* Writes the buffers that a pool's mbufs have now, at most `max`; says how many mbufs there are. */
+unsigned shim_pool_buffers(struct rte_mempool *pool, void **buffers, unsigned max);
+/* Do devices use the process's own addresses (RTE_IOVA_VA)? */
+bool shim_iova_is_va(void);
 /* Is the link of a port up (1) or not (0), and at how many Mbit/s (0: not known)? Does not wait. Negative: an error. */
 int shim_link(uint16_t port, uint32_t *speed_mbps);
 /* The MAC address of a port, 6 octets. 0, or an error. */

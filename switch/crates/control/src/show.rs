@@ -80,6 +80,8 @@ pub struct Port {
     pub returns: u64,
     /// Frames that were counted as sent and lost with their interface.
     pub tx_lost: u64,
+    /// Frames copied between the device's buffers and the switch's, where the device counts them.
+    pub copied: Option<u64>,
     /// `up` or `down`.
     pub link: String,
     /// `forwarding`, `blocked` (switched off by the configuration) or `down`.
@@ -140,6 +142,7 @@ fn port(control: &Control, id: PortId, config: &PortConfig) -> Port {
         link_downs: statistics.link_downs,
         returns: statistics.returns,
         tx_lost: statistics.tx_lost,
+        copied: statistics.copied,
         link: if link == LinkState::Up { "up" } else { "down" }.to_owned(),
         state: match (config.enabled, link) {
             (false, _) => "blocked",

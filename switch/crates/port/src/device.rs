@@ -178,6 +178,8 @@ pub struct DeviceStatistics {
     pub link_downs: u64,
     /// Times the interface went away and came back.
     pub returns: u64,
+    /// Frames that were copied between the device's buffers and the switch's, where a device can do without and counts them.
+    pub copied: Option<u64>,
 }
 
 /// The port as control sees it.

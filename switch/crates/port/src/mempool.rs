@@ -218,6 +218,12 @@ impl Mempool {
         self.0.buffers
     }
 
+    /// Which pool, for checking that two are the same.
+    #[cfg(feature = "dpdk")]
+    pub(crate) fn id(&self) -> u8 {
+        self.0.id
+    }
+
     /// Where its bytes lie, for whoever registers them with the kernel or a device: the first one (on a page's start) and how many.
     pub(crate) fn area(&self) -> (NonNull<u8>, usize) {
         (self.0.base, self.0.buffers as usize * BUFFER_SIZE)

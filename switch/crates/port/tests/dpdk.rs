@@ -10,7 +10,7 @@ use std::process::Command;
 use dpdk_process::{CHILD, close, in_its_own_process, plain};
 use port::backend::dpdk::{self, EalSettings};
 use port::capture::{CaptureFile, CaptureWriter, FrameNotes};
-use port::{Burst, Hugepages, LinkState, Nanos, Refusal};
+use port::{Burst, Hugepages, LinkState, Mempool, Nanos, Refusal};
 use world::{Opened, Raw, alone, frame, ip, veth};
 
 /// Frames of all lengths and tags, the longest in several buffers.
@@ -43,20 +43,104 @@ fn captures_in_and_out_octet_for_octet() {
         let folder = tempfile::tempdir().unwrap();
         let (input, output) = (folder.path().join("in.pcap"), folder.path().join("out.pcap"));
         write_capture(&input, &frames());
-        let spec = format!("dpdk:net_pcap0,rx_pcap={},tx_pcap={},mtu=9000", input.display(), output.display());
-        let mut opened = Opened::open(&spec);
-        assert_eq!((opened.port.device.kind(), opened.port.device.link(), opened.port.device.mtu()), ("dpdk", LinkState::Up, Some(9000)));
-        let mut received = Vec::new();
-        opened.until("all frames of the capture", |opened| {
-            received.extend(opened.receive());
-            received.len() >= frames().len()
-        });
-        assert_eq!(received, frames());
-        for frame in frames() {
-            assert!(opened.send(&frame), "{} bytes", frame.len());
+        let all = 2 * frames().len() as u64;
+        for (buffers, mode, copied) in [("auto", "zero-copy", 0), ("switch", "zero-copy", 0), ("dpdk", "copied", all)] {
+            let spec = format!("dpdk:net_pcap0,rx_pcap={},tx_pcap={},mtu=9000,buffers={buffers}", input.display(), output.display());
+            let mut opened = Opened::open(&spec);
+            assert_eq!(
+                (opened.port.device.kind(), opened.port.device.link(), opened.port.device.mtu()),
+                ("dpdk", LinkState::Up, Some(9000))
+            );
+            assert_eq!(opened.port.device.mode().as_deref(), Some(mode));
+            let mut received = Vec::new();
+            opened.until("all frames of the capture", |opened| {
+                received.extend(opened.receive());
+                received.len() >= frames().len()
+            });
+            assert_eq!(received, frames());
+            for frame in frames() {
+                assert!(opened.send(&frame), "{} bytes", frame.len());
+            }
+            assert_eq!(opened.port.device.statistics().copied, Some(copied), "{buffers}");
+            close(opened);
+            assert_eq!(read_capture(&output), frames());
         }
+    });
+}
+
+/// What others share is copied, and stays theirs; so is what comes to a worker with another pool.
+#[test]
+fn what_cannot_be_exchanged_is_copied_and_counted() {
+    in_its_own_process("what_cannot_be_exchanged_is_copied_and_counted", || {
+        plain(64);
+        let mut opened = Opened::open("dpdk:net_ring0,mtu=9000,buffers=switch");
+        for len in [60, 5000] {
+            let before = opened.port.device.statistics().copied.unwrap();
+            let mut packet = opened.pool.alloc_copy(&frame(len, &[], 3)).unwrap();
+            let other = opened.pool.share(&mut packet);
+            let mut burst: Burst = [packet].into_iter().collect();
+            assert_eq!(opened.port.tx[0].tx_burst(Nanos::ZERO, &mut opened.pool, &mut burst), 1);
+            assert_eq!(opened.port.device.statistics().copied, Some(before + 1));
+            // The last handle is as good as an only one.
+            let mut burst: Burst = [other].into_iter().collect();
+            assert_eq!(opened.port.tx[0].tx_burst(Nanos::ZERO, &mut opened.pool, &mut burst), 1);
+            assert_eq!(opened.port.device.statistics().copied, Some(before + 1));
+            assert_eq!(opened.receive(), [frame(len, &[], 3), frame(len, &[], 3)]);
+            assert_eq!(opened.port.device.statistics().copied, Some(before + 1));
+        }
+        // A full burst of the longest frames takes several calls, and all of it is exchanged.
+        let before = opened.port.device.statistics().copied;
+        let mut burst: Burst = (0..64).map(|mark| opened.pool.alloc_copy(&frame(9014, &[], mark)).unwrap()).collect();
+        assert_eq!(opened.port.tx[0].tx_burst(Nanos::ZERO, &mut opened.pool, &mut burst), 64);
+        let received: Vec<_> = opened.receive_ours(64);
+        assert_eq!(received, (0..64).map(|mark| frame(9014, &[], mark)).collect::<Vec<_>>());
+        assert_eq!(opened.port.device.statistics().copied, before);
+
+        let foreign = Mempool::new(64, Hugepages::Never).unwrap();
+        let mut pool = foreign.cache();
+        let mut burst: Burst = [pool.alloc_copy(&frame(100, &[], 4)).unwrap()].into_iter().collect();
+        assert_eq!(opened.port.tx[0].tx_burst(Nanos::ZERO, &mut pool, &mut burst), 1);
+        assert_eq!(opened.port.rx[0].rx_burst(Nanos::ZERO, &mut pool, &mut burst, 32), 1);
+        assert_eq!(pool.head(&burst[0]), frame(100, &[], 4));
+        assert_eq!(opened.port.device.statistics().copied, before.map(|before| before + 2));
+        pool.free_all(&mut burst);
+        pool.flush();
+        assert_eq!(foreign.in_use(), 0);
         close(opened);
-        assert_eq!(read_capture(&output), frames());
+    });
+}
+
+/// net_null says of a frame that it is as long as it was told, whatever the buffer is.
+#[test]
+fn a_frame_that_ends_beyond_its_buffer_is_dropped() {
+    in_its_own_process("a_frame_that_ends_beyond_its_buffer_is_dropped", || {
+        plain(64);
+        for buffers in ["switch", "dpdk"] {
+            let mut opened = Opened::open(&format!("dpdk:net_null0,size=4000,buffers={buffers}"));
+            assert_eq!(opened.receive(), Vec::<Vec<u8>>::new());
+            let drops = opened.port.rx[0].drops();
+            assert!(drops.malformed > 0 && drops.bytes == drops.malformed * 4000, "{drops:?}");
+            close(opened);
+        }
+    });
+}
+
+#[test]
+fn whose_buffers_cannot_be_the_switchs_is_said() {
+    in_its_own_process("whose_buffers_cannot_be_the_switchs_is_said", || {
+        plain(128);
+        let opened = Opened::open("dpdk:net_null0,rxd=4096,txd=4096");
+        let reasons = opened.port.device.reasons().join("\n");
+        assert_eq!(opened.port.device.mode().as_deref(), Some("copied"));
+        assert!(reasons.contains("it would hold ") && reasons.contains("raise pool.buffers"), "{reasons}");
+        close(opened);
+        for (spec, why) in [
+            ("dpdk:net_null0,rxd=4096,txd=4096,buffers=switch", "raise pool.buffers"),
+            ("dpdk:net_memif0,socket-abstract=yes,socket=none,zero-copy=yes,buffers=switch", "net_memif has peers"),
+        ] {
+            let error = Opened::try_open(spec).err().unwrap_or_else(|| panic!("{spec} was opened")).to_string();
+            assert!(error.starts_with("`buffers=switch`: expected buffers=auto or dpdk") && error.contains(why), "{error}");
+        }
     });
 }
 

@@ -35,7 +35,15 @@ pub fn open(spec: &PortSpec, options: &OpenOptions<'_>) -> Result<Port, OpenErro
     if cfg!(feature = "dpdk") && !is_client(spec)? {
         take_away_stale(Path::new(&spec.arg)).map_err(|source| OpenError::VhostUser { socket: spec.arg.clone(), source })?;
     }
-    dpdk::open_device(&device, PortKind::VhostUser)
+    dpdk::open_device(&device, PortKind::VhostUser, options.mempool)
+}
+
+/// Buffers of the switch that such a port's rings may hold; `tx_queue` is how many frames a transmit queue is to hold.
+pub fn buffers_needed(spec: &PortSpec, tx_queue: usize) -> usize {
+    let queues = spec.option("queues").and_then(|text| text.parse().ok()).unwrap_or(1);
+    let inner = PortSpec { kind: PortKind::Dpdk, arg: "net_vhost".to_owned(), options: Default::default() };
+    // A spec that cannot be holds nothing: opening it will say what is wrong.
+    dpdk::Options::parse(&inner, tx_queue).map_or(0, |options| dpdk::buffers_needed(&dpdk::Options { queues, ..options }))
 }
 
 /// The device of DPDK that such a port is.

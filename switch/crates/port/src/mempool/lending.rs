@@ -80,6 +80,37 @@ impl PoolCache {
         if packet.is_chained() { self.segments(packet).count() } else { 1 }
     }
 
+    /// Does nobody else have a handle of it? If all others are gone, the packet becomes an ordinary one.
+    #[inline]
+    #[cfg(feature = "dpdk")]
+    pub(crate) fn is_exclusive(&mut self, packet: &mut Packet) -> bool {
+        self.check(packet);
+        !packet.is_shared() || self.unshare_if_last(packet)
+    }
+
+    /// For each segment its buffer, where in it the segment begins, and how many bytes it has.
+    #[inline]
+    #[cfg(feature = "dpdk")]
+    pub(crate) fn places<'a>(&'a self, packet: &'a Packet) -> impl Iterator<Item = (u32, usize, usize)> + 'a {
+        self.check(packet);
+        let mut next = packet.addr;
+        std::iter::from_fn(move || {
+            if next == NO_BUFFER {
+                return None;
+            }
+            let addr = next;
+            let len = if packet.is_chained() {
+                let meta = self.meta(addr);
+                next = meta.next.load(Ordering::Relaxed);
+                usize::from(meta.len.load(Ordering::Relaxed))
+            } else {
+                next = NO_BUFFER;
+                packet.len()
+            };
+            Some((addr >> BUFFER_SHIFT, addr as usize * ADDR_UNIT as usize % BUFFER_SIZE, len))
+        })
+    }
+
     /// Ends the handle without freeing: somebody else is going to read the buffers. Calls `each` for every segment with the place of its
     /// first byte in the pool, its length, and how its buffer's life ends: [`complete`](Self::complete), once per segment.
     ///

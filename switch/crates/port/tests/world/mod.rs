@@ -94,7 +94,7 @@ impl Opened {
     }
 
     pub fn try_open(spec: &str) -> Result<Opened, port::OpenError> {
-        let mempool = Mempool::new(4096, port::Hugepages::Never).unwrap();
+        let mempool = Mempool::new(8192, port::Hugepages::Never).unwrap();
         let options = port::OpenOptions {
             name: "p",
             speed_bps: 1_000_000_000,

@@ -124,7 +124,7 @@ impl Device for XdpDevice {
         let failed = &self.shared.failed;
         let lost = [&failed.gone, &failed.refused, &failed.runt].into_iter().map(|count| count.load(Ordering::Relaxed)).sum();
         let report = lock(&self.report);
-        DeviceStatistics { tx_lost: lost, link_downs: report.link_downs, returns: report.returns }
+        DeviceStatistics { tx_lost: lost, link_downs: report.link_downs, returns: report.returns, copied: None }
     }
 
     fn errors(&self) -> Vec<String> {

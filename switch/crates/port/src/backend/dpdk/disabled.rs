@@ -2,6 +2,7 @@
 
 use super::{DpdkError, Options};
 use crate::device::Port;
+use crate::mempool::Mempool;
 use crate::open::{OpenError, OpenOptions};
 use crate::spec::{PortKind, PortSpec};
 
@@ -10,13 +11,13 @@ use crate::spec::{PortKind, PortSpec};
 /// # Errors
 /// Always: what is wrong with the spec, or else that DPDK is not in this build and how to have it.
 pub fn open(spec: &PortSpec, options: &OpenOptions<'_>) -> Result<Port, OpenError> {
-    open_device(&Options::parse(spec, options.queue)?, spec.kind)
+    open_device(&Options::parse(spec, options.queue)?, spec.kind, options.mempool)
 }
 
 /// Refuses the port.
 ///
 /// # Errors
 /// Always: DPDK is not in this build, and how to have it.
-pub fn open_device(_options: &Options, kind: PortKind) -> Result<Port, OpenError> {
+pub fn open_device(_options: &Options, kind: PortKind, _mempool: &Mempool) -> Result<Port, OpenError> {
     Err(DpdkError::NotBuilt(kind).into())
 }

@@ -9,6 +9,7 @@ use super::queue::{DpdkRx, DpdkTx};
 use super::{Options, is_pci};
 use crate::clock::Nanos;
 use crate::device::{Device, DeviceStatistics, LinkState, Port, RxQueue, TxQueue};
+use crate::mempool::Mempool;
 use crate::netdev::OpenInterfaceError;
 use crate::netdev::route;
 use crate::open::{OpenError, OpenOptions};
@@ -27,16 +28,16 @@ pub fn open(spec: &PortSpec, options: &OpenOptions<'_>) -> Result<Port, OpenErro
     if is_pci(&parsed.device) && !options.force_default_route {
         refuse_default_route(&parsed.device)?;
     }
-    open_device(&parsed, spec.kind)
+    open_device(&parsed, spec.kind, options.mempool)
 }
 
 /// Opens a device as a port of a kind; starts DPDK with the first one.
 ///
 /// # Errors
 /// As for [`open`].
-pub fn open_device(options: &Options, kind: PortKind) -> Result<Port, OpenError> {
+pub fn open_device(options: &Options, kind: PortKind, mempool: &Mempool) -> Result<Port, OpenError> {
     let eal = eal::start()?;
-    let ethdev = Arc::new(Ethdev::open(options)?);
+    let ethdev = Arc::new(Ethdev::open(options, mempool)?);
     let rx = (0..ethdev.queues).map(|queue| -> Box<dyn RxQueue> { Box::new(DpdkRx::new(Arc::clone(&ethdev), queue)) }).collect();
     let tx = (0..ethdev.queues).map(|queue| -> Box<dyn TxQueue> { Box::new(DpdkTx::new(Arc::clone(&ethdev), queue)) }).collect();
     let device = DpdkDevice {
@@ -114,16 +115,13 @@ impl Device for DpdkDevice {
     }
 
     fn mode(&self) -> Option<String> {
-        Some("copied".to_owned())
+        Some(if self.ethdev.mempool().is_some() { "zero-copy" } else { "copied" }.to_owned())
     }
 
     fn reasons(&self) -> Vec<String> {
         let ethdev = &self.ethdev;
         let pages = if self.eal.hugepages { "hugepages" } else { "plain pages" };
-        let mut reasons = vec![
-            format!("{} on {pages}: {}", eal::version(), self.eal.arguments),
-            format!("frames copied between DPDK's buffers and the switch's so far: {}", ethdev.copied.load(Ordering::Relaxed)),
-        ];
+        let mut reasons = vec![format!("{} on {pages}: {}", eal::version(), self.eal.arguments)];
         reasons.extend(ethdev.notes.iter().cloned());
         reasons
     }
@@ -141,7 +139,7 @@ impl Device for DpdkDevice {
     }
 
     fn statistics(&self) -> DeviceStatistics {
-        self.statistics
+        DeviceStatistics { copied: Some(self.ethdev.copied.load(Ordering::Relaxed)), ..self.statistics }
     }
 
     fn errors(&self) -> Vec<String> {

@@ -9,29 +9,22 @@
 use std::ffi::{CString, c_int};
 use std::fs;
 use std::mem::MaybeUninit;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use capsule_ffi as ffi;
 
-use super::{AROUND_MTU, DpdkError, Options, eal};
+use super::mbufs::{CACHE, Mbufs, why_not_over};
+use super::{AROUND_MTU, Buffers, DpdkError, Options, eal, is_pci};
 use crate::device::RxDrops;
+use crate::mempool::{Mempool, SEGMENT_MAX};
 use crate::packet::BURST_MAX;
 use wire::MacAddr;
 
-/// Bytes of a frame in one mbuf, where frames may lie in several.
+/// Bytes of a frame in one mbuf with room of its own, where frames may lie in several.
 const SEGMENT: u32 = 2048;
-/// Free mbufs a thread keeps to itself, by DPDK's reckoning; in fact up to one and a half times as many.
-const CACHE: u32 = 128;
-
-/// Mbufs that had not come back when their port was closed, in all ports of the process so far: 0, or a driver (or we) have lost some.
-pub fn mbufs_lost() -> u64 {
-    MBUFS_LOST.load(Ordering::Acquire)
-}
-
-static MBUFS_LOST: AtomicU64 = AtomicU64::new(0);
-
+/// The same over a buffer of the switch.
+const SEGMENT_SHARED: u32 = SEGMENT_MAX as u32;
 /// Devices come and go one at a time: DPDK asks for that.
 fn one_at_a_time() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
@@ -90,32 +83,34 @@ impl Ethdev {
     ///
     /// # Errors
     /// The first step that the device or DPDK refuses, with what DPDK says about it; the device is gone again then.
-    pub fn open(options: &Options) -> Result<Ethdev, DpdkError> {
+    pub fn open(options: &Options, mempool: &Mempool) -> Result<Ethdev, DpdkError> {
         // Declared before the lock, so that one that fails half-way is closed after it: closing takes the lock, too.
         let mut ethdev;
         let _one = one_at_a_time();
         ethdev = probe(options)?;
         let info = info(ethdev.port).map_err(|error| failed(&options.title, "rte_eth_dev_info_get", error))?;
         ethdev.device = info.device;
-        ethdev.configure(options, &info)?;
+        ethdev.configure(options, &info, mempool)?;
         Ok(ethdev)
     }
 
-    fn configure(&mut self, options: &Options, info: &ffi::rte_eth_dev_info) -> Result<(), DpdkError> {
+    fn configure(&mut self, options: &Options, info: &ffi::rte_eth_dev_info, mempool: &Mempool) -> Result<(), DpdkError> {
         let port = self.port;
         let fail = |step: &'static str, error: c_int| failed(&options.title, step, error);
         // SAFETY (of the calls below): `port` is ours until `Drop`, it is not started, and the structures live during each call.
         let done = |step: &'static str, result: c_int| if result < 0 { Err(fail(step, result)) } else { Ok(()) };
         self.check(options, info)?;
-        self.multi_segments = info.tx_offload_capa & ffi::SHIM_TX_OFFLOAD_MULTI_SEGS != 0;
+        // It takes chains, and makes them, without saying so.
+        let chains_unasked = self.driver == "net_pcap";
+        self.multi_segments = info.tx_offload_capa & ffi::SHIM_TX_OFFLOAD_MULTI_SEGS != 0 || chains_unasked;
         let scatter = info.rx_offload_capa & ffi::SHIM_RX_OFFLOAD_SCATTER != 0;
         let wanted = u32::from(options.mtu.unwrap_or(0)) + AROUND_MTU;
         // A device that cannot chain needs buffers as long as its frames. Of a peer's frames net_vhost makes chains without being asked.
-        self.segment = if (scatter || self.vhost) && self.multi_segments { SEGMENT } else { wanted.max(SEGMENT).next_multiple_of(64) };
+        let chains = (scatter || self.vhost || chains_unasked) && self.multi_segments;
 
         let mut conf = ffi::rte_eth_conf::default();
         conf.rxmode.mtu = u32::from(options.mtu.unwrap_or(0));
-        conf.rxmode.offloads = if scatter && wanted > SEGMENT { ffi::SHIM_RX_OFFLOAD_SCATTER } else { 0 };
+        conf.rxmode.offloads = if scatter && wanted > SEGMENT_SHARED { ffi::SHIM_RX_OFFLOAD_SCATTER } else { 0 };
         conf.txmode.offloads = info.tx_offload_capa & ffi::SHIM_TX_OFFLOAD_MULTI_SEGS;
         let hash = info.flow_type_rss_offloads & ffi::SHIM_RSS_IP_TCP_UDP;
         if options.queues > 1 && hash != 0 {
@@ -147,7 +142,24 @@ impl Ethdev {
 
         // SAFETY: see `done`.
         let socket = unsafe { ffi::rte_eth_dev_socket_id(port) };
-        self.mbufs = Mbufs::new(&options.title, self.mbufs_needed(), self.segment, socket)?;
+        let count = self.mbufs_needed();
+        let why_not = why_not_over(options, &self.driver, count, chains || wanted <= SEGMENT_SHARED, mempool);
+        self.mbufs = match why_not {
+            None => {
+                self.segment = SEGMENT_SHARED;
+                let device = if is_pci(&options.device) { self.device } else { std::ptr::null_mut() };
+                Mbufs::over(&options.title, count, mempool, device, socket)?
+            }
+            Some(why) if options.buffers == Buffers::Switch => {
+                let expected = format!("buffers=auto or dpdk, since {} cannot use the switch's buffers: {why}", options.title);
+                return Err(DpdkError::Option { text: "buffers=switch".to_owned(), expected });
+            }
+            Some(why) => {
+                self.notes.push(format!("frames are copied between DPDK's buffers and the switch's: {why}"));
+                self.segment = if chains { SEGMENT } else { wanted.max(SEGMENT).next_multiple_of(64) };
+                Mbufs::new(&options.title, count, self.segment, socket)?
+            }
+        };
         let pool = self.mbufs.pool();
         for queue in 0..self.queues {
             let rx_conf = ffi::rte_eth_rxconf { offloads: conf.rxmode.offloads, ..info.default_rxconf };
@@ -233,6 +245,11 @@ impl Ethdev {
         self.mbufs.pool()
     }
 
+    /// The pool of the switch whose buffers the mbufs have, if they have such.
+    pub fn mempool(&self) -> Option<&Mempool> {
+        self.mbufs.mempool()
+    }
+
     /// Has the device been unplugged?
     pub fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
@@ -288,64 +305,10 @@ impl Drop for Ethdev {
                 ffi::rte_eth_dev_stop(self.port);
             }
             ffi::rte_eth_dev_close(self.port);
+            self.mbufs.unmap();
             if !self.device.is_null() {
                 ffi::rte_dev_remove(self.device);
             }
-        }
-    }
-}
-
-/// The mempool of a port, freed when it is whole again.
-struct Mbufs {
-    pool: Option<NonNull<ffi::rte_mempool>>,
-    count: u32,
-}
-
-impl Mbufs {
-    const NONE: Mbufs = Mbufs { pool: None, count: 0 };
-
-    fn new(device: &str, count: u32, segment: u32, socket: c_int) -> Result<Mbufs, DpdkError> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        /// Of an mbuf beside its data: the structure, and what a mempool adds.
-        const OVERHEAD: u64 = 128 + 64;
-        let name = CString::new(format!("bs_{}", NUMBER.fetch_add(1, Ordering::Relaxed))).unwrap_or_default();
-        let room = segment as u16 + ffi::SHIM_HEADROOM;
-        // SAFETY: EAL runs; the name is copied.
-        let pool = unsafe { ffi::rte_pktmbuf_pool_create(name.as_ptr(), count, CACHE, 0, room, socket) };
-        if let Some(pool) = NonNull::new(pool) {
-            return Ok(Mbufs { pool: Some(pool), count });
-        }
-        let why = eal::last_error();
-        let ((free, total), needed) = (eal::memory(), u64::from(count) * (u64::from(room) + OVERHEAD));
-        let mib = |bytes: u64| u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u32::MAX);
-        match needed > free {
-            true => Err(DpdkError::Memory {
-                device: device.to_owned(),
-                mbufs: count,
-                needed_mib: mib(needed),
-                free_mib: u32::try_from(free >> 20).unwrap_or(u32::MAX),
-                total_mib: mib(total),
-            }),
-            false => Err(DpdkError::Device { device: device.to_owned(), step: "rte_pktmbuf_pool_create", reason: eal::explain(&why) }),
-        }
-    }
-
-    fn pool(&self) -> *mut ffi::rte_mempool {
-        self.pool.map_or(std::ptr::null_mut(), NonNull::as_ptr)
-    }
-}
-
-impl Drop for Mbufs {
-    fn drop(&mut self) {
-        let Some(pool) = self.pool else { return };
-        // SAFETY: the pool is ours.
-        let free = unsafe { ffi::rte_mempool_avail_count(pool.as_ptr()) };
-        if free == self.count {
-            // SAFETY: all of its mbufs are in it, so nobody has one.
-            unsafe { ffi::rte_mempool_free(pool.as_ptr()) };
-        } else {
-            // Somebody may still write to one: the memory stays.
-            MBUFS_LOST.fetch_add(u64::from(self.count.saturating_sub(free)), Ordering::AcqRel);
         }
     }
 }

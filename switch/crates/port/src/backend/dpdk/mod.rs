@@ -3,8 +3,8 @@
 //! The feature `dpdk` of this crate decides whether they are in the program (`enabled`) or refused with a sentence (`disabled`). Specs and settings are
 //! judged here, alike in both.
 //!
-//! `dpdk:DEVICE[,key=value…]`: DEVICE is a PCI address or the name of a virtual device. The keys `queues`, `rxd`, `txd`, `mtu` and `promiscuous` are the
-//! port's; all others go to the driver as its own arguments ("devargs"), and so does `queues` where a driver wants to know it, too.
+//! `dpdk:DEVICE[,key=value…]`: DEVICE is a PCI address or the name of a virtual device. The keys `queues`, `rxd`, `txd`, `mtu`, `promiscuous` and `buffers` are
+//! the port's; all others go to the driver as its own arguments ("devargs"), and so does `queues` where a driver wants to know it, too.
 //!
 //! The other kind of port that stands on it is `vhost-user`, [`vhost_user`](super::vhost_user).
 //!
@@ -20,6 +20,8 @@ mod enabled;
 #[cfg(feature = "dpdk")]
 mod ethdev;
 #[cfg(feature = "dpdk")]
+mod mbufs;
+#[cfg(feature = "dpdk")]
 mod queue;
 
 use std::sync::{Mutex, PoisonError};
@@ -34,7 +36,7 @@ pub use disabled::{open, open_device};
 #[cfg(feature = "dpdk")]
 pub use enabled::{open, open_device};
 #[cfg(feature = "dpdk")]
-pub use ethdev::mbufs_lost;
+pub use mbufs::mbufs_lost;
 
 /// Queues of a device in each direction, at most.
 pub const QUEUES_MAX: u16 = 64;
@@ -147,6 +149,18 @@ pub enum DpdkError {
     },
 }
 
+/// In whose buffers a device's frames lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Buffers {
+    /// In the switch's, where that is known to work, else in DPDK's.
+    #[default]
+    Auto,
+    /// In the switch's: frames are not copied.
+    Switch,
+    /// In DPDK's: a frame is copied once on its way in and once on its way out.
+    Dpdk,
+}
+
 /// What can be said about a DPDK port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -166,6 +180,8 @@ pub struct Options {
     pub mtu: Option<u16>,
     /// `promiscuous=on|off`: receive frames for any address. A switch must.
     pub promiscuous: bool,
+    /// `buffers=auto|switch|dpdk`: in whose buffers its frames lie.
+    pub buffers: Buffers,
     /// The socket of a device that is the back-end of virtual machines (`net_vhost`).
     pub vhost: Option<String>,
 }
@@ -186,6 +202,7 @@ impl Options {
             tx_descriptors: txd.next_power_of_two(),
             mtu: None,
             promiscuous: true,
+            buffers: Buffers::Auto,
             vhost: spec.option("iface").filter(|_| spec.arg.starts_with("net_vhost")).map(str::to_owned),
         };
         for (key, value) in &spec.options {
@@ -207,12 +224,27 @@ impl Options {
                 ("promiscuous", "on") => parsed.promiscuous = true,
                 ("promiscuous", "off") => parsed.promiscuous = false,
                 ("promiscuous", _) => return Err(refuse("promiscuous=on or off".to_owned())),
+                ("buffers", "auto") => parsed.buffers = Buffers::Auto,
+                ("buffers", "switch") => parsed.buffers = Buffers::Switch,
+                ("buffers", "dpdk") => parsed.buffers = Buffers::Dpdk,
+                ("buffers", _) => return Err(refuse("buffers=auto, switch or dpdk".to_owned())),
                 _ => parsed.devargs.push_str(&format!(",{key}={value}")),
             }
         }
         Ok(parsed)
     }
 }
+
+/// Buffers of the switch that a port's device may hold, if it comes to that.
+pub fn buffers_needed(options: &Options) -> usize {
+    let whole = options.buffers != Buffers::Dpdk && (!is_pci(&options.device) || options.buffers == Buffers::Switch);
+    let queues = usize::from(options.queues);
+    let rings = queues * (usize::from(options.rx_descriptors) + usize::from(options.tx_descriptors));
+    if cfg!(feature = "dpdk") && whole { rings + MBUFS_AROUND * (2 * queues + 1) } else { 0 }
+}
+
+/// Mbufs of a port beside those in rings, for each thread that may hold some.
+const MBUFS_AROUND: usize = 256;
 
 /// Is a device one on the PCI bus, by its name (`3b:00.0`, `0000:3b:00.0`)? Virtual ones have letters in front.
 pub fn is_pci(device: &str) -> bool {
@@ -238,7 +270,7 @@ mod tests {
 
     #[test]
     fn our_options_and_the_drivers() {
-        let options = parse("dpdk:net_tap0,iface=x,queues=2,mtu=9000,rxd=64,txd=4096,promiscuous=off").unwrap();
+        let options = parse("dpdk:net_tap0,iface=x,queues=2,mtu=9000,rxd=64,txd=4096,promiscuous=off,buffers=switch").unwrap();
         let expected = Options {
             device: "net_tap0".to_owned(),
             title: "net_tap0".to_owned(),
@@ -248,6 +280,7 @@ mod tests {
             tx_descriptors: 4096,
             mtu: Some(9000),
             promiscuous: false,
+            buffers: Buffers::Switch,
             vhost: None,
         };
         assert_eq!(options, expected);
@@ -266,6 +299,7 @@ mod tests {
             ("dpdk:net_null0,txd=16385", "`txd=16385`: expected txd=32 to 16384"),
             ("dpdk:net_null0,mtu=67", "`mtu=67`: expected mtu=68 to 65280"),
             ("dpdk:net_null0,promiscuous=yes", "`promiscuous=yes`: expected promiscuous=on or off"),
+            ("dpdk:net_null0,buffers=mine", "`buffers=mine`: expected buffers=auto, switch or dpdk"),
         ] {
             assert_eq!(parse(spec), Err(message.to_owned()), "{spec}");
         }

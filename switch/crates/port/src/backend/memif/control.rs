@@ -226,6 +226,7 @@ impl Device for MemifDevice {
             tx_lost: self.shared.lost.load(Ordering::Relaxed),
             link_downs: self.shared.link_downs.load(Ordering::Relaxed),
             returns: self.shared.returns.load(Ordering::Relaxed),
+            copied: None,
         }
     }
 
