@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ExitCode};
 use std::time::{Duration, Instant};
 
-use bladeswitch::lab::{self, BLADES_MAX, Chassis, LabError, Name, Place, Remains, namespace};
+use bladeswitch::lab::{self, BLADES_MAX, Chassis, Cores, LabError, Name, Place, Remains, namespace};
 use control::show;
 use serde::Serialize;
 
@@ -120,8 +120,12 @@ pub fn lab(args: Args) -> Done {
 fn up(args: UpArgs) -> Done {
     let chassis = Chassis { name: args.name.name, blades: args.blades, kinds: args.kinds, mtu: args.mtu };
     let program = std::env::current_exe().map_err(|error| Failure::other(format!("this program: {error}")))?;
+    let cores = Cores::of_this_process();
     chassis.build()?;
-    let started = chassis.start(&program, &chassis.config()).map_err(Failure::from);
+    if let Some(cores) = &cores {
+        chassis.steer(cores);
+    }
+    let started = chassis.start(&program, &chassis.config_on(cores.as_ref())).map_err(Failure::from);
     let answered = started.and_then(|mut switch| {
         let ports = answer(&chassis.name, &mut switch)?;
         Ok((switch.id(), ports))
@@ -133,7 +137,7 @@ fn up(args: UpArgs) -> Done {
             return Err(failure);
         }
     };
-    print(&welcome(&chassis, process, &ports))?;
+    print(&welcome(&chassis, process, &ports, cores.as_ref()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -163,7 +167,7 @@ pub(super) fn answer(name: &Name, switch: &mut Child) -> Result<show::Ports, Fai
     }
 }
 
-fn welcome(chassis: &Chassis, process: u32, ports: &show::Ports) -> String {
+fn welcome(chassis: &Chassis, process: u32, ports: &show::Ports, cores: Option<&Cores>) -> String {
     let name = &chassis.name;
     let option = if name.to_string() == "lab" { String::new() } else { format!(" --name {name}") };
     let row = |(place, port): (Place, &show::Port)| {
@@ -178,8 +182,12 @@ fn welcome(chassis: &Chassis, process: u32, ports: &show::Ports) -> String {
     );
     let other = 2.min(chassis.blades);
     let peer = if other == 2 { Place::Blade(2) } else { Place::Uplink };
+    let cores = cores.map_or(String::new(), |cores| {
+        let blades: Vec<String> = cores.blades.iter().map(usize::to_string).collect();
+        format!("cores: {} for the switch's worker, {} for what the blades receive\n", cores.switch, blades.join(" "))
+    });
     format!(
-        "lab {name} is up: the switch is process {process}, its log {}\n\n{table}\n\
+        "lab {name} is up: the switch is process {process}, its log {}\n{cores}\n{table}\n\
          try:   bladeswitch lab shell{option} 1 -- ping -c 3 {peer}\n\
          \u{20}      bladeswitch lab shell{option} 1\n\
          \u{20}      bladeswitch show ports --socket {}\n\

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use wire::MacAddr;
 
+use super::cores::Cores;
 use super::namespace::{self, exec, ip_batch};
 use super::remains::{Remains, remove};
 use super::{ETC_NETNS, LabError, Name};
@@ -117,14 +118,22 @@ impl Chassis {
         format!("{kind}:{place}{options}")
     }
 
-    /// The configuration of the switch, as a file.
+    /// The configuration of the switch, as a file. Its worker runs where the system puts it.
     pub fn config(&self) -> String {
+        self.config_on(None)
+    }
+
+    /// As [`config`](Self::config), with the worker on a core of its own.
+    pub fn config_on(&self, cores: Option<&Cores>) -> String {
         let mut text = format!(
             "# Made by `bladeswitch lab up`.\n[switch]\nname = \"{}\"\napi = \"{}\"\n# The MTU and an Ethernet header.\nmax_frame = {}\n",
             self.name,
             self.name.socket().display(),
             self.mtu + 14
         );
+        if let Some(cores) = cores {
+            let _ = write!(text, "# What the blades receive is received on the others.\ncores = [{}]\n", cores.switch);
+        }
         for (index, place) in self.ends().enumerate() {
             let spec = self.spec(index, place);
             // Writing to a string cannot fail.
@@ -283,6 +292,9 @@ mod tests {
             assert_eq!(config.ports[0].spec.to_string(), "af_packet:blade1");
             assert_eq!(config.ports[1].spec.to_string(), if blades == 1 { "af_xdp:uplink,mode=skb" } else { "af_xdp:blade2,mode=skb" });
             assert_eq!(config.switch.max_frame, 9014);
+            let cores = Cores { switch: 3, blades: vec![0] };
+            let config = Config::parse(&chassis.config_on(Some(&cores)), "lab").unwrap();
+            assert_eq!(config.switch.cores, [3]);
         }
     }
 

@@ -21,6 +21,7 @@
 //! Threads: nothing here is shared; [`namespace::inside`] starts a thread for as long as it lasts.
 
 mod chassis;
+mod cores;
 pub mod fig3;
 pub mod namespace;
 mod remains;
@@ -29,6 +30,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use chassis::{BLADES_MAX, Chassis, Place, PlaceParseError};
+pub use cores::Cores;
 pub use remains::{Remains, remove};
 
 /// Where labs keep their files, each in a folder of its name.
