@@ -3,6 +3,11 @@
 //! A transmit ring (PACKET_TX_RING) saves no copy here: frames would first have to be put into the ring, and the kernel copies
 //! them out of it again before they enter a veth. Without a ring the kernel's answer comes with the call: what it does not take is
 //! refused by its reason, no frame waits in a queue of a dead interface, and none is sent stale when it returns.
+//!
+//! Left out: joining the segments of a TCP stream into one super-frame that the kernel cuts again (PACKET_VNET_HDR). Of frames of 1,514 bytes into a
+//! veth whose far end receives on another core, 16 joined took 0.8 to 1.1 µs of CPU each, in one burst 2.1 to 3.6; where the far end receives on the
+//! sender's core, there was no difference. It would take a check of every checksum, since cutting writes new ones, and the queueing discipline:
+//! past it the kernel refuses (ENOBUFS) what it would have to cut.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -30,7 +35,8 @@ impl TxSocket {
     /// Opens one on the interface of this index.
     pub fn open(index: u32) -> io::Result<TxSocket> {
         let fd = sys::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, 0)?;
-        // Past the queueing discipline: its queue would add delay, and what it drops it does not tell.
+        // Past the queueing discipline: its queue would add delay, and what it drops it does not tell. Into a veth without one a frame
+        // still costs a fifth more of kernel time by that way.
         sys::set_option(&fd, libc::SOL_PACKET, PACKET_QDISC_BYPASS, &1)?;
         // More than net.core.wmem_max needs CAP_NET_ADMIN; less holds fewer frames, and that is all.
         if sys::set_option(&fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &SEND_BUFFER).is_err() {
