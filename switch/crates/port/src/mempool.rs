@@ -14,7 +14,7 @@
 //! this pool. The bytes of a fresh buffer are whatever was there before (zero at first), never uninitialised memory.
 //!
 //! Buffers can be lent to the kernel (AF_XDP) or to a device: then there is no handle at all, and whoever lends them keeps a table
-//! of what is out, and makes handles again of what comes back. That is the part [`lending`], for backends of this crate only.
+//! of what is out, and makes handles again of what comes back. That is the part `lending`, for backends of this crate only.
 #![allow(unsafe_code)]
 
 use std::io;
