@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bench::hotpath::{self, Baseline, Case, Measured};
 use bench::scale::{self, Sweep};
-use bench::{buffers, bus, chassis, generator, history, pacing, peers, ports, report};
+use bench::{buffers, bus, chassis, generator, history, pacing, peers, ports, report, seccomp};
 use clap::{Args, Parser, Subcommand};
 use comfy_table::Table;
 use traffic_gen::output;
@@ -43,6 +43,8 @@ enum Command {
     Ports(ports::Args),
     /// What a frame costs at DPDK ports, in the switch's buffers and copied (feature dpdk)
     Buffers(buffers::Args),
+    /// What the filter of workers' system calls costs a call
+    Seccomp(seccomp::Args),
     /// Beside VPP, Open vSwitch, testpmd and the kernel's bridge, as far as they are installed: same ground, same generator, same run
     Peers(peers::Args),
     /// A device of `bench ports`, until its standard input ends
@@ -161,6 +163,7 @@ pub fn main() -> ExitCode {
         Some(Command::Pacing(args)) => run_pacing(&args),
         Some(Command::Ports(args)) => run_ports(&args),
         Some(Command::Buffers(args)) => run_buffers(&args),
+        Some(Command::Seccomp(args)) => run_seccomp(&args),
         Some(Command::Peers(args)) => run_peers(&args),
         Some(Command::PortsDevice(args)) => ports::device::run(&args),
         Some(Command::Tester { arguments }) => {
@@ -321,6 +324,13 @@ fn write_json(path: Option<&Path>, figures: &impl serde::Serialize) -> Result<()
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let file = File::create(path).map_err(|error| failed(&error))?;
     serde_json::to_writer_pretty(file, figures).map_err(|error| failed(&error))
+}
+
+fn run_seccomp(args: &seccomp::Args) -> Result<(), String> {
+    let cost = seccomp::measure(args)?;
+    write_json(args.json.as_deref(), &cost)?;
+    let seccomp::Cost { free_ns, filtered_ns } = cost;
+    print(format!("getpid: {free_ns:.0} ns without the filter, {filtered_ns:.0} ns with it, {:+.0} ns\n", filtered_ns - free_ns).as_bytes())
 }
 
 fn run_buffers(args: &buffers::Args) -> Result<(), String> {

@@ -14,3 +14,4 @@ pub mod peers;
 pub mod ports;
 pub mod report;
 pub mod scale;
+pub mod seccomp;

@@ -7,6 +7,7 @@
 //!
 //! A worker that panics does not take the others with it: see [`Fall`].
 
+mod confine;
 mod fall;
 mod idle;
 
@@ -25,6 +26,7 @@ use port::clock::TscClock;
 
 use crate::assembly::Switch;
 use crate::single::settle_while;
+pub use confine::Filter;
 pub use fall::Fall;
 use fall::Watch;
 use idle::{Bell, Idler};
@@ -63,6 +65,8 @@ impl Switch {
         let stop = Arc::new(AtomicBool::new(false));
         let phases = self.control.phases().to_vec();
         let bells: Arc<[Bell]> = self.workers.iter().map(|_| Bell::new()).collect::<Result<_, _>>()?;
+        let filter = if self.control.config().switch.seccomp { Filter::new().map(Some) } else { Ok(None) };
+        let filter = filter.unwrap_or_else(|error| unconfined(&error));
         let control = Arc::new(Mutex::new(self.control));
         if idle == Idle::Adaptive {
             let bells = Arc::clone(&bells);
@@ -85,8 +89,15 @@ impl Switch {
                 phases,
             };
             let core = cores.get(index).copied();
+            let (filter, shared) = (filter.clone(), Arc::clone(&running.control));
             let work = running.workers.thread(index, move || {
                 pin(core);
+                match filter.map(|filter| filter.confine()) {
+                    Some(Ok(())) => lock(&shared).is_confined_now(index),
+                    Some(Err(error)) => unconfined(&error),
+                    None => {}
+                }
+                drop(shared);
                 turning.run(worker)
             });
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
@@ -185,6 +196,12 @@ fn pin(core: Option<usize>) {
     {
         tracing::warn!(core = id, "cannot pin a worker to this core: it runs where the system puts it");
     }
+}
+
+/// The switch runs without filters of system calls, too.
+fn unconfined<T: Default>(error: &seccompiler::Error) -> T {
+    tracing::warn!(%error, "the system calls of workers are not filtered");
+    T::default()
 }
 
 fn run_control(control: &Mutex<Control>, clock: &TscClock, idle: Idle, stop: &AtomicBool) {

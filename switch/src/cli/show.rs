@@ -366,8 +366,9 @@ fn workers(shown: &show::Workers) -> String {
     let mut text = String::new();
     for worker in &shown.workers {
         let core = worker.core.map_or_else(|| "no core of its own".to_owned(), |core| format!("core {core}"));
+        let calls = if worker.seccomp { ", system calls filtered" } else { "" };
         let idle = if worker.turns > 0 { worker.idle_turns as f64 / worker.turns as f64 * 100.0 } else { 0.0 };
-        let _ = writeln!(text, "worker {} ({core}): {} turns, {idle:.1} % idle", worker.worker, count(worker.turns));
+        let _ = writeln!(text, "worker {} ({core}{calls}): {} turns, {idle:.1} % idle", worker.worker, count(worker.turns));
         if shown.workers.len() > 1 {
             let [out, r#in, updates] = [worker.crossed_out, worker.crossed_in, worker.updates_lost].map(count);
             let _ = writeln!(text, "  crossed: {out} out, {in} in, {updates} updates lost");

@@ -122,6 +122,8 @@ pub struct Control {
     tables: Publisher<Tables>,
     workers: Vec<WorkerEnds>,
     phases: Vec<Arc<PublishedPhases>>,
+    /// Of each worker: its thread has told that its system calls are filtered.
+    confined: Vec<bool>,
     /// Those with an arbiter, in the order of their backplanes.
     buses: Vec<Arc<PublishedBus>>,
     devices: Vec<Box<dyn Device>>,
@@ -184,6 +186,7 @@ impl Control {
             notice_limit: RateLimit::new(config.lanes.notices_per_s),
             move_limit: RateLimit::new(config.fdb.move_events_per_s),
             buses: buses.into_iter().map(|(_, bus)| bus).collect(),
+            confined: vec![false; workers.len()],
             phases: workers.iter().map(|_| Arc::new(PublishedPhases::new())).collect(),
             links,
             functions,
@@ -642,6 +645,16 @@ impl Control {
     /// What the phases of each worker cost, as sampled by its thread; the thread stores there.
     pub fn phases(&self) -> &[Arc<PublishedPhases>] {
         &self.phases
+    }
+
+    /// From now on the thread of this worker may make few system calls.
+    pub fn is_confined_now(&mut self, worker: usize) {
+        self.confined[worker] = true;
+    }
+
+    /// Of each worker: are the system calls of its thread filtered?
+    pub fn confined(&self) -> &[bool] {
+        &self.confined
     }
 
     /// What the buses count, those with an arbiter, in the order of their backplanes.

@@ -506,6 +506,8 @@ pub struct Worker {
     pub worker: usize,
     /// The core it is pinned to; `None`: the system chooses.
     pub core: Option<usize>,
+    /// Its thread may only make the system calls that forwarding takes.
+    pub seccomp: bool,
     /// Turns of its loop.
     pub turns: u64,
     /// Turns in which nothing was received.
@@ -585,6 +587,7 @@ pub fn workers(control: &Control) -> Workers {
         Worker {
             worker,
             core: cores.get(worker).copied(),
+            seccomp: control.confined()[worker],
             turns: counters.turns,
             idle_turns: counters.idle_turns,
             crossed_out: counters.crossed_out,

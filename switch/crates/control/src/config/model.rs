@@ -80,6 +80,8 @@ pub struct SwitchConfig {
     pub burst: usize,
     /// What a worker does when there is nothing to do.
     pub idle: Idle,
+    /// The threads of workers may only make the system calls that forwarding takes.
+    pub seccomp: bool,
     /// Unix socket of the HTTP API; `None`: there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api: Option<PathBuf>,
@@ -336,6 +338,7 @@ impl Default for SwitchConfig {
             cores: Vec::new(),
             burst: 32,
             idle: Idle::default(),
+            seccomp: true,
             api: None,
             max_frame: super::FRAME_LEN_MAX,
         }

@@ -36,8 +36,11 @@ const AGEING_MS: std::ops::RangeInclusive<u64> = 10..=1_000_000_000;
 /// FDB entries, in all or in part.
 const FDB_LIMIT: std::ops::RangeInclusive<u64> = 1..=4_194_304;
 
-const SWITCH: SectionSchema =
-    SectionSchema { name: "switch", repeated: false, keys: &["name", "mac", "workers", "cores", "burst", "idle", "api", "max_frame"] };
+const SWITCH: SectionSchema = SectionSchema {
+    name: "switch",
+    repeated: false,
+    keys: &["name", "mac", "workers", "cores", "burst", "idle", "seccomp", "api", "max_frame"],
+};
 const POOL: SectionSchema = SectionSchema { name: "pool", repeated: false, keys: &["buffers", "hugepages"] };
 const DPDK: SectionSchema = SectionSchema { name: "dpdk", repeated: false, keys: &["memory_mib", "hugepages", "arguments"] };
 const FDB: SectionSchema =
@@ -285,6 +288,7 @@ fn read_switch(section: &Section<'_, '_>, cores: &[Spanned<u64>], out: &mut Find
         idle: section
             .read(out, "idle", value::choice(&[("spin", Idle::Spin), ("adaptive", Idle::Adaptive)]))
             .map_or(defaults.idle, Spanned::into_inner),
+        seccomp: flag(section, out, "seccomp", defaults.seccomp),
         api: section.read(out, "api", value::socket_path).map(Spanned::into_inner),
         max_frame: number(
             section,
