@@ -82,7 +82,14 @@ fn processes_are_compared_through_memif() {
     let dir = tempfile::tempdir().unwrap();
     let result = run("memif", dir.path());
     let there = all_took_part(&result);
-    assert!(there.contains(&"bladeswitch, memif") && there.contains(&"sink (the generator's limit)"), "{there:?}");
+    for ours in [
+        "bladeswitch, memif",
+        "sink (the generator's limit)",
+        "bladeswitch, memif client",
+        "sink, memif client (the generator's limit as server)",
+    ] {
+        assert!(there.contains(&ours), "{ours}: {there:?}");
+    }
     assert_eq!(left_over(), Vec::<String>::new());
 }
 

@@ -8,7 +8,7 @@ use traffic_gen::output::plots::{BoxRow, Boxes, Curve};
 use traffic_gen::output::{Cell, Column, Figure, Headline, Item, Machine, Mood, Plot, Report, Section, Setting, Table, Validity, Warning};
 
 use super::visit::{SHARES, Sample};
-use super::{Args, Ground, Measured, Series, Who};
+use super::{Args, Ground, Measured, Peer, Series, Who};
 pub use crate::ports::report::Spread;
 
 /// Below this share of refused or lost frames a device was not the limit.
@@ -53,6 +53,21 @@ pub struct Row {
     pub refused: f64,
 }
 
+/// A peer in the role in which it is fastest on memif, beside us in ours.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Best {
+    /// Whose, in which role.
+    pub peer: &'static str,
+    /// Our role.
+    pub ours: &'static str,
+    /// Stations on each side.
+    pub addresses: u32,
+    /// Bytes of a frame without FCS.
+    pub len: u16,
+    /// Our rate to theirs, round by round.
+    pub ours_ahead: Spread,
+}
+
 /// A contestant at a share of our throughput.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LatencyRow {
@@ -91,6 +106,7 @@ pub struct Account {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Outcome {
     rows: Vec<Row>,
+    best: Vec<Best>,
     latency: Vec<LatencyRow>,
     contestants: Vec<Account>,
     left_out: Vec<String>,
@@ -108,7 +124,7 @@ fn row(series: &Series, reference: Option<&Series>, addresses: u32, len: u16) ->
         return None;
     }
     let reference = reference
-        .filter(|reference| reference.who != series.who && series.who != Who::Sink)
+        .filter(|reference| reference.who != series.who && !series.who.is_sink())
         .map(|reference| samples_of(reference, addresses, len));
     let ahead = |figure: &dyn Fn(&Sample, &Sample) -> Option<f64>| {
         let pairs = reference.iter().flat_map(|ours| ours.iter().zip(&all));
@@ -138,6 +154,36 @@ fn row(series: &Series, reference: Option<&Series>, addresses: u32, len: u16) ->
     })
 }
 
+/// Each peer in its best role by the median, beside us in ours.
+fn best_roles(here: &[&Series], addresses: u32, len: u16) -> Vec<Best> {
+    let rates = |series: &Series| -> Vec<Option<f64>> {
+        samples_of(series, addresses, len).into_iter().map(|sample| sample.and_then(|sample| sample.pps)).collect()
+    };
+    let of = |peer: Peer| {
+        let those = here.iter().filter(|series| series.who.peer() == peer && series.who.forwards());
+        let medians = those.filter_map(|series| Some((series.who, rates(series), Spread::of(rates(series).into_iter().flatten())?.median)));
+        medians.max_by(|a, b| a.2.total_cmp(&b.2)).map(|(who, rates, _)| (who, rates))
+    };
+    let Some((ours, our_rates)) = of(Peer::Bladeswitch) else { return Vec::new() };
+    let beside = |peer: Peer| {
+        let (who, rates) = of(peer)?;
+        let ahead = Spread::of(our_rates.iter().zip(&rates).filter_map(|(ours, theirs)| Some((*ours)? / (*theirs)?)))?;
+        Some(Best { peer: who.name(), ours: ours.name(), addresses, len, ours_ahead: ahead })
+    };
+    [Peer::Vpp, Peer::Ovs, Peer::Testpmd].into_iter().filter_map(beside).collect()
+}
+
+fn roles(best: &[Best], addresses: u32, len: u16) -> Item {
+    let columns =
+        vec![Column::text("who, at its best"), Column::text("we, at ours"), Column::number("ahead"), Column::text("least to most")];
+    let mut table = Table::new(format!("Best role against best role, {len} B, {addresses} stations on each side"), columns);
+    for Best { peer, ours, ours_ahead: Spread { median, min, max }, .. } in best {
+        let range = format!("{} to {}", fixed(*min, 2), fixed(*max, 2));
+        table.push(vec![Cell::text(*peer), Cell::text(*ours), Cell::number(Some(*median), 2), Cell::text(range)]);
+    }
+    Item::Table(table)
+}
+
 fn account(series: &Series) -> Account {
     let last = series.rounds.iter().rev().find_map(|round| round.as_ref().ok());
     Account {
@@ -162,7 +208,7 @@ pub(super) fn report(args: &Args, measured: &Measured, clock: &TscClock) -> Repo
     addresses.dedup();
     sizes.sort_unstable();
     sizes.dedup();
-    let mut rows = Vec::new();
+    let (mut rows, mut best) = (Vec::new(), Vec::new());
     for ground in Ground::ALL {
         let here: Vec<&Series> = measured.series.iter().filter(|series| series.who.ground() == ground).collect();
         if here.is_empty() {
@@ -171,11 +217,14 @@ pub(super) fn report(args: &Args, measured: &Measured, clock: &TscClock) -> Repo
         let mut items = Vec::new();
         for &len in if ground.is_in_cycles() { &[60][..] } else { &sizes } {
             for &addresses in &addresses {
-                let reference = here.iter().find(|series| series.who.is_reference()).copied();
-                let those: Vec<Row> = here.iter().filter_map(|series| row(series, reference, addresses, len)).collect();
+                let reference = |who: Who| here.iter().find(|series| series.who == who.reference()).copied();
+                let those: Vec<Row> = here.iter().filter_map(|series| row(series, reference(series.who), addresses, len)).collect();
                 if !those.is_empty() {
                     items.extend(figures(ground, addresses, len, &those, &here));
                     rows.extend(those);
+                    let those = if ground == Ground::Memif { best_roles(&here, addresses, len) } else { Vec::new() };
+                    items.extend((!those.is_empty()).then(|| roles(&those, addresses, len)));
+                    best.extend(those);
                 }
             }
         }
@@ -208,7 +257,7 @@ pub(super) fn report(args: &Args, measured: &Measured, clock: &TscClock) -> Repo
         Setting::new("cores", cores),
     ];
     let contestants = measured.series.iter().map(account).collect();
-    let outcome = Outcome { rows, latency, contestants, left_out: measured.left_out.clone() };
+    let outcome = Outcome { rows, best, latency, contestants, left_out: measured.left_out.clone() };
     report.result = serde_json::to_value(&outcome).unwrap_or_default();
     report
 }
@@ -218,7 +267,8 @@ const HOW_TO_READ: &str = "Medians of the rounds with least and most; contestant
     brings: ours fills and empties memory ports with random addresses, VPP's is its packet generator, OVS and testpmd repeat a capture, whose cost is the row \
     of testpmd with the same capture. Without source and sink: the turn of our worker, and VPP's nodes without those of its generator. testpmd looks at nothing and \
     learns nothing: it is what ports cost. On memif and veth pairs cycles are those of the TSC from frame to frame; every frame is numbered, counted and checked on \
-    its return. The sink shows what the generator can do. A bridge of the kernel works on the core of whoever sends.";
+    its return. The sink shows what the generator can do. A memif client brings the shared memory and the server copies: who is the client \
+    has the generator as server, and is compared with us as client; with zero-copy the client's packet buffers are that memory. Ours as client copies, too. A bridge of the kernel works on the core of whoever sends.";
 
 fn figures(ground: Ground, addresses: u32, len: u16, rows: &[Row], here: &[&Series]) -> Vec<Item> {
     let in_cycles = ground.is_in_cycles();
@@ -483,6 +533,8 @@ mod tests {
                 series(Who::VppGenerator, &[80.0, 150.0, 88.0]),
                 series(Who::SwitchMemif, &[2e6, 3e6, 2.2e6]),
                 vpp,
+                series(Who::SwitchClient, &[4e6, 4e6, 3.3e6]),
+                series(Who::VppClient, &[2e6, 3e6, 3e6]),
             ],
             left_out: vec!["tcpreplay: not installed: apt-get install tcpreplay".to_owned()],
             ..Measured::default()
@@ -497,7 +549,17 @@ mod tests {
         // 80/40, 150/50, 88/40; and 2/1, 3/2, 2.2/1.
         assert_eq!(find("vpp bridge, packet generator")["ours_ahead"], serde_json::json!({"median": 2.2, "min": 2.0, "max": 3.0}));
         assert_eq!(find("vpp bridge, memif")["ours_ahead"], serde_json::json!({"median": 2.0, "min": 1.5, "max": 2.2}));
-        assert!(find("bladeswitch, memif")["ours_ahead"].is_null());
+        assert!(find("bladeswitch, memif")["ours_ahead"].is_null() && find("bladeswitch, memif client")["ours_ahead"].is_null());
+        // A client is compared with a client: 4/2, 4/3, 3.3/3. Both are best in that role.
+        let ahead = find("vpp bridge, memif client, zero-copy")["ours_ahead"].clone();
+        assert_eq!((ahead["min"].as_f64(), ahead["max"].as_f64()), (Some(1.1), Some(2.0)));
+        let best = &report.result["best"];
+        assert_eq!(best.as_array().map(Vec::len), Some(1));
+        assert_eq!(
+            (best[0]["peer"].as_str(), best[0]["ours"].as_str()),
+            (Some("vpp bridge, memif client, zero-copy"), Some("bladeswitch, memif client"))
+        );
+        assert_eq!(best[0]["ours_ahead"], ahead);
         assert_eq!(find("vpp bridge, memif")["rounds"], 3);
     }
 

@@ -107,19 +107,21 @@ fn of(site: &Site<'_>, who: Who, work: Work) -> Result<Visit, String> {
         Who::VppGenerator => by_stations(site, who, vpp_inside),
         Who::SwitchMemif => ours(site, Job::Switch, memif(site, "server"), memif(site, "client"), work),
         Who::Sink => ours(site, Job::Sink, memif(site, "server"), memif(site, "client"), work),
-        Who::TestpmdMemif => testpmd_between(site, [0, 1].map(|id| memif_vdev(site, id)), memif(site, "client"), work, None),
-        Who::OvsMemif => {
-            let ports =
-                [0, 1].map(|id| (format!("p{id}"), format!("type=dpdk options:dpdk-devargs={} options:n_rxq=2", memif_vdev(site, id))));
+        Who::SwitchClient => ours(site, Job::Switch, memif(site, "client"), memif(site, "server"), work),
+        Who::SinkClient => ours(site, Job::Sink, memif(site, "client"), memif(site, "server"), work),
+        Who::TestpmdMemif | Who::TestpmdClient => {
+            let ends = memif(site, generator_role(who));
+            testpmd_between(site, [0, 1].map(|id| memif_vdev(site, who, id)), ends, work, None)
+        }
+        Who::OvsMemif | Who::OvsClient => {
+            let port = |id| format!("type=dpdk options:dpdk-devargs={} options:n_rxq=2", memif_vdev(site, who, id));
+            let ports = [0, 1].map(|id| (format!("p{id}"), port(id)));
             // It sends on its second queue: the first is its main thread's.
-            let ends = memif(site, "client").map(|spec| format!("{spec},queues=2"));
+            let ends = memif(site, generator_role(who)).map(|spec| format!("{spec},queues=2"));
             ovs_between(site, ovs::Path::Dpdk, &ports, ends, work)
         }
-        Who::VppMemif => {
-            let mut lines = vec![format!("create memif socket id 1 filename {}", socket(site))];
-            lines.extend((0..2).map(|id| format!("create interface memif id {id} socket-id 1 master ring-size 512 buffer-size 2048")));
-            lines.extend(vpp::bridge(&["memif1/0", "memif1/1"], true));
-            vpp_between(site, &lines, memif(site, "client"), work)
+        Who::VppMemif | Who::VppClient => {
+            vpp_between(site, &vpp::memif(&socket(site), who.is_client()), memif(site, generator_role(who)), work)
         }
         Who::Bridge => {
             let veths = site.veths()?;
@@ -130,7 +132,7 @@ fn of(site: &Site<'_>, who: Who, work: Work) -> Result<Visit, String> {
             };
             let commands =
                 ["ip link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0", "sysctl net.bridge.bridge-nf-call-iptables=0"];
-            drive(site, generator(veths), None, work, learned)
+            drive(site, Outer::new(site, generator(veths))?, None, work, learned)
                 .map(|visit| Visit { commands: commands.map(str::to_owned).to_vec(), ..visit })
         }
         Who::SwitchXdp => ours(site, Job::Switch, inner(site.veths()?, "af_xdp", ",mode=native"), generator(site.veths()?), work),
@@ -178,8 +180,42 @@ fn memif(site: &Site<'_>, role: &str) -> [String; 2] {
     [0, 1].map(|id| format!("memif:{},id={id},role={role}", socket(site)))
 }
 
-fn memif_vdev(site: &Site<'_>, id: usize) -> String {
-    format!("net_memif{id},role=server,id={id},socket={},socket-abstract=no,rsize=9,bsize=2048", socket(site))
+/// The role that is left for the generator.
+fn generator_role(who: Who) -> &'static str {
+    if who.is_client() { "server" } else { "client" }
+}
+
+/// A device of DPDK. As client it copies: with `zero-copy=yes` the second of two ports in a process of DPDK 22.11 at times hands over a file that is not
+/// its memory, and no server can take it.
+fn memif_vdev(site: &Site<'_>, who: Who, id: usize) -> String {
+    let role = if who.is_client() { "client" } else { "server" };
+    format!("net_memif{id},role={role},id={id},socket={},socket-abstract=no,rsize=9,bsize=2048", socket(site))
+}
+
+/// The generator's ends of what is between them.
+struct Outer {
+    specs: [String; 2],
+    /// Servers, which are there before their clients: DPDK's try once.
+    open: Option<Ends>,
+}
+
+impl Outer {
+    fn new(site: &Site<'_>, specs: [String; 2]) -> Result<Outer, String> {
+        let first = site.addresses.first().copied().unwrap_or(1);
+        let is_server = specs[0].contains("role=server");
+        let open = is_server.then(|| Ends::listen(&specs, first, site.clock)).transpose()?;
+        Ok(Outer { specs, open })
+    }
+
+    /// The ends with their links up. In the thread that is to generate.
+    fn up(self, site: &Site<'_>) -> Result<Ends, String> {
+        let mut ends = match self.open {
+            Some(ends) => ends,
+            None => Ends::listen(&self.specs, site.addresses.first().copied().unwrap_or(1), site.clock)?,
+        };
+        ends.wait(site.stop)?;
+        Ok(ends)
+    }
 }
 
 /// The generator's ends of the veth pairs: the same for all.
@@ -337,6 +373,7 @@ fn until(site: &Site<'_>, expected: u64, ask: impl Fn() -> Result<u64, String>) 
 }
 
 fn ours(site: &Site<'_>, job: Job, ports: [String; 2], ends: [String; 2], work: Work) -> Result<Visit, String> {
+    let ends = Outer::new(site, ends)?;
     let expected = 2 * u64::from(site.addresses_max());
     let on_veths = !ports[0].starts_with("memif");
     let inside = on_veths.then(|| site.veths().map(Veths::namespace)).transpose()?;
@@ -356,6 +393,7 @@ fn ours(site: &Site<'_>, job: Job, ports: [String; 2], ends: [String; 2], work: 
 }
 
 fn testpmd_between(site: &Site<'_>, vdevs: [String; 2], ends: [String; 2], work: Work, inside: Option<&str>) -> Result<Visit, String> {
+    let ends = Outer::new(site, ends)?;
     let (mut process, typed) = testpmd::start(site, &vdevs, 16_384, inside)?;
     let done = drive(site, ends, Some(process.id()), work, || Ok(None));
     let visit = match done {
@@ -367,6 +405,7 @@ fn testpmd_between(site: &Site<'_>, vdevs: [String; 2], ends: [String; 2], work:
 }
 
 fn ovs_between(site: &Site<'_>, path: ovs::Path, ports: &[(String, String); 2], ends: [String; 2], work: Work) -> Result<Visit, String> {
+    let ends = Outer::new(site, ends)?;
     let ovs = Ovs::start(site, path, ports, 2 * u64::from(site.addresses_max()), site.veths()?.namespace())?;
     let visit = drive(site, ends, Some(ovs.id()), work, || ovs.learned().map(Some))?;
     Ok(Visit { commands: ovs.commands, ..visit })
@@ -374,6 +413,7 @@ fn ovs_between(site: &Site<'_>, path: ovs::Path, ports: &[(String, String); 2], 
 
 fn vpp_between(site: &Site<'_>, lines: &[String], ends: [String; 2], work: Work) -> Result<Visit, String> {
     let on_veths = !ends[0].starts_with("memif");
+    let ends = Outer::new(site, ends)?;
     let inside = on_veths.then(|| site.veths().map(Veths::namespace)).transpose()?;
     let vpp = Vpp::start(site, lines, inside)?;
     let visit = drive(site, ends, Some(vpp.id()), work, || vpp.learned().map(Some))?;
@@ -383,16 +423,16 @@ fn vpp_between(site: &Site<'_>, lines: &[String], ends: [String; 2], work: Work)
 /// Drives what is between the ends: generator and receiver in a thread on their core, in the namespace if the ends are interfaces.
 fn drive(
     site: &Site<'_>,
-    ends: [String; 2],
+    ends: Outer,
     process: Option<u32>,
     work: Work,
     mut learned: impl FnMut() -> Result<Option<u64>, String> + Send,
 ) -> Result<Visit, String> {
-    let both_ways = ends[0].starts_with("memif");
-    elsewhere(site, &ends, || {
+    let specs = ends.specs.clone();
+    let both_ways = specs[0].starts_with("memif");
+    elsewhere(site, &specs, || {
         pin(site.cores.map(|(generator, _)| generator));
-        let first = site.addresses.first().copied().unwrap_or(1);
-        let mut open = Ends::open(&ends, first, site.clock, site.stop)?;
+        let mut open = ends.up(site)?;
         let mut visit = Visit::default();
         let offer = |len: u16, rate_pps| Offer { len: len.into(), rate_pps, duration: nanos(site.duration), both_ways, to_sink: false };
         if let Work::Latency(pps) = work {
@@ -418,10 +458,11 @@ fn drive(
 }
 
 /// What the generator can do: with every number of stations and size, into a process that throws all away.
-fn sink(site: &Site<'_>, ends: [String; 2]) -> Result<Visit, String> {
-    elsewhere(site, &ends, || {
+fn sink(site: &Site<'_>, ends: Outer) -> Result<Visit, String> {
+    let specs = ends.specs.clone();
+    elsewhere(site, &specs, || {
         pin(site.cores.map(|(generator, _)| generator));
-        let mut open = Ends::open(&ends, 1, site.clock, site.stop)?;
+        let mut open = ends.up(site)?;
         let mut visit = Visit::default();
         for &addresses in &site.addresses {
             open.set_stations(addresses);

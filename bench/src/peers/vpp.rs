@@ -125,6 +125,15 @@ pub fn bridge(interfaces: &[&str], polled: bool) -> Vec<String> {
     lines
 }
 
+/// A bridge of two memif interfaces: its own buffers are the shared memory if it is the client (its default in that role), which VPP calls slave.
+pub fn memif(socket: &str, is_client: bool) -> Vec<String> {
+    let role = if is_client { "slave" } else { "master" };
+    let mut lines = vec![format!("create memif socket id 1 filename {socket}")];
+    lines.extend((0..2).map(|id| format!("create interface memif id {id} socket-id 1 {role} ring-size 512 buffer-size 2048")));
+    lines.extend(bridge(&["memif1/0", "memif1/1"], true));
+    lines
+}
+
 /// Two streams of its packet generator between `stations` on each side, with the addresses of our frames.
 pub fn streams(stations: u32) -> Vec<String> {
     let mut lines: Vec<String> = (0..2).map(|side| format!("create packet-generator interface pg{side}")).collect();
@@ -198,6 +207,16 @@ unix-epoll-input              interrupt wa               1               0      
     fn its_table_is_read() {
         assert_eq!(learned("L2FIB total/learned entries: 202/200  Last scan time: 0.0000e0sec  Learn limit: 16777216 \n"), Some(200));
         assert_eq!(learned("nothing"), None);
+    }
+
+    #[test]
+    fn a_bridge_on_memif_is_made_in_either_role() {
+        for (is_client, role) in [(false, " master "), (true, " slave ")] {
+            let lines = memif("/s", is_client);
+            assert_eq!(lines[0], "create memif socket id 1 filename /s");
+            assert!(lines[1..3].iter().all(|line| line.contains(role) && !line.contains("no-zero-copy")), "{lines:?}");
+            assert!(lines.contains(&"set interface l2 bridge memif1/1 1".to_owned()), "{lines:?}");
+        }
     }
 
     #[test]

@@ -86,6 +86,16 @@ pub enum Who {
     OvsMemif,
     /// VPP on memif.
     VppMemif,
+    /// The switch as memif client: the shared memory is its own.
+    SwitchClient,
+    /// The sink as memif client.
+    SinkClient,
+    /// testpmd as memif client, copying.
+    TestpmdClient,
+    /// OVS as memif client, copying.
+    OvsClient,
+    /// VPP as memif client whose packet buffers are the shared memory.
+    VppClient,
     /// The kernel's bridge.
     Bridge,
     /// The switch on AF_XDP.
@@ -114,7 +124,7 @@ pub enum Who {
 
 impl Who {
     /// Everybody: on each ground ours first.
-    pub const ALL: [Who; 22] = [
+    pub const ALL: [Who; 27] = [
         Who::Path,
         Who::VppGenerator,
         Who::OvsCapture,
@@ -125,6 +135,11 @@ impl Who {
         Who::OvsMemif,
         Who::TestpmdMemif,
         Who::Sink,
+        Who::SwitchClient,
+        Who::VppClient,
+        Who::OvsClient,
+        Who::TestpmdClient,
+        Who::SinkClient,
         Who::SwitchXdp,
         Who::SwitchPacket,
         Who::Bridge,
@@ -152,6 +167,11 @@ impl Who {
             Who::TestpmdMemif => "testpmd io, memif",
             Who::OvsMemif => "ovs-dpdk NORMAL, memif",
             Who::VppMemif => "vpp bridge, memif",
+            Who::SwitchClient => "bladeswitch, memif client",
+            Who::SinkClient => "sink, memif client (the generator's limit as server)",
+            Who::TestpmdClient => "testpmd io, memif client",
+            Who::OvsClient => "ovs-dpdk NORMAL, memif client",
+            Who::VppClient => "vpp bridge, memif client, zero-copy",
             Who::Bridge => "linux bridge",
             Who::SwitchXdp => "bladeswitch, af_xdp",
             Who::SwitchPacket => "bladeswitch, af_packet",
@@ -172,6 +192,7 @@ impl Who {
         match self {
             Who::Path | Who::TestpmdNull | Who::TestpmdCapture | Who::OvsCapture | Who::VppGenerator => Ground::Inside,
             Who::SwitchMemif | Who::Sink | Who::TestpmdMemif | Who::OvsMemif | Who::VppMemif => Ground::Memif,
+            _ if self.is_client() => Ground::Memif,
             Who::Tcpreplay | Who::SendXdp | Who::SendPacket => Ground::Send,
             _ => Ground::Veth,
         }
@@ -183,27 +204,45 @@ impl Who {
             Who::Path | Who::SwitchMemif | Who::Sink | Who::SwitchXdp | Who::SwitchPacket | Who::SendXdp | Who::SendPacket => {
                 Peer::Bladeswitch
             }
+            Who::SwitchClient | Who::SinkClient => Peer::Bladeswitch,
             Who::TestpmdNull | Who::TestpmdCapture | Who::TestpmdMemif | Who::TestpmdPacket | Who::TestpmdXdp => Peer::Testpmd,
-            Who::OvsCapture | Who::OvsMemif | Who::OvsPacket | Who::OvsUserspace | Who::OvsKernel => Peer::Ovs,
-            Who::VppGenerator | Who::VppMemif | Who::VppPacket => Peer::Vpp,
+            Who::TestpmdClient => Peer::Testpmd,
+            Who::OvsCapture | Who::OvsMemif | Who::OvsPacket | Who::OvsUserspace | Who::OvsKernel | Who::OvsClient => Peer::Ovs,
+            Who::VppGenerator | Who::VppMemif | Who::VppPacket | Who::VppClient => Peer::Vpp,
             Who::Bridge => Peer::Bridge,
             Who::Tcpreplay => Peer::Tcpreplay,
         }
     }
 
-    /// The one of ours that others on the ground are compared with.
-    pub const fn is_reference(self) -> bool {
-        matches!(self, Who::Path | Who::SwitchMemif | Who::SwitchXdp | Who::SendXdp)
+    /// The one of ours that it is compared with: on the same ground, and on memif in the same role.
+    pub const fn reference(self) -> Who {
+        match self.ground() {
+            Ground::Inside => Who::Path,
+            Ground::Memif if self.is_client() => Who::SwitchClient,
+            Ground::Memif => Who::SwitchMemif,
+            Ground::Veth => Who::SwitchXdp,
+            Ground::Send => Who::SendXdp,
+        }
+    }
+
+    /// Is it a memif client? Then the generator is the server and does the copying; otherwise it is the other way round.
+    pub const fn is_client(self) -> bool {
+        matches!(self, Who::SwitchClient | Who::SinkClient | Who::TestpmdClient | Who::OvsClient | Who::VppClient)
+    }
+
+    /// Does it throw away what it receives?
+    pub const fn is_sink(self) -> bool {
+        matches!(self, Who::Sink | Who::SinkClient)
     }
 
     /// Does it learn where stations are?
     pub const fn learns(self) -> bool {
-        !matches!(self.peer(), Peer::Testpmd | Peer::Tcpreplay) && !matches!(self, Who::Sink | Who::SendXdp | Who::SendPacket)
+        !matches!(self.peer(), Peer::Testpmd | Peer::Tcpreplay) && !matches!(self, Who::SendXdp | Who::SendPacket) && !self.is_sink()
     }
 
     /// Does what goes in come out? Of a source into nothing only the rate is known.
     pub const fn forwards(self) -> bool {
-        !matches!(self.ground(), Ground::Inside | Ground::Send) && !matches!(self, Who::Sink)
+        !matches!(self.ground(), Ground::Inside | Ground::Send) && !self.is_sink()
     }
 
     /// Is it known that it cannot take so many stations on each side?
@@ -256,9 +295,13 @@ mod tests {
         assert_eq!(names.len(), Who::ALL.len());
         for ground in Ground::ALL {
             let first = Who::ALL.into_iter().find(|who| who.ground() == ground).unwrap();
-            assert!(first.is_reference(), "{first:?}");
-            assert_eq!(Who::ALL.iter().filter(|who| who.ground() == ground && who.is_reference()).count(), 1);
+            assert_eq!(first.reference(), first);
         }
+        for who in Who::ALL {
+            let reference = who.reference();
+            assert_eq!((reference.ground(), reference.peer(), reference.is_client()), (who.ground(), Peer::Bladeswitch, who.is_client()));
+        }
+        assert_eq!(Who::ALL.iter().filter(|who| who.reference() == **who).count(), Ground::ALL.len() + 1, "memif has two roles");
     }
 
     #[test]

@@ -105,6 +105,10 @@ pub enum Who {
     DpdkCopied,
     /// `dpdk-testpmd`, which sends out of the other port what it receives, as memif server.
     Testpmd,
+    /// One of ours as memif client: the shared memory is its own, and the generator is the server.
+    Client(Job),
+    /// testpmd as memif client, copying as ours does.
+    TestpmdClient,
 }
 
 impl Who {
@@ -133,6 +137,14 @@ impl Who {
         Who::DpdkCopied,
     ];
 
+    /// Everybody on memif in the other role, the reference first.
+    pub const CLIENTS: [Who; 4] = [Who::TestpmdClient, Who::Client(Job::Switch), Who::Client(Job::Bare), Who::Client(Job::Sink)];
+
+    /// Everybody.
+    pub fn all() -> impl Iterator<Item = Who> {
+        Who::LINUX.into_iter().chain(Who::MEMIF).chain(Who::CLIENTS)
+    }
+
     /// For tables.
     pub const fn name(self) -> &'static str {
         match self {
@@ -154,6 +166,10 @@ impl Who {
             Who::Dpdk(_) => "bare loop, dpdk",
             Who::DpdkCopied => "bare loop, dpdk copied",
             Who::Testpmd => "testpmd io, memif",
+            Who::Client(Job::Switch) => "switch, memif client",
+            Who::Client(Job::Bare) => "bare loop, memif client",
+            Who::Client(Job::Sink) => "sink, memif client",
+            Who::TestpmdClient => "testpmd io, memif client",
         }
     }
 
@@ -166,6 +182,7 @@ impl Who {
             Who::Tap(Job::Switch) => Some(Who::Tap(Job::Bare)),
             Who::Memif(Job::Switch) => Some(Who::Memif(Job::Bare)),
             Who::Dpdk(Job::Switch) => Some(Who::Dpdk(Job::Bare)),
+            Who::Client(Job::Switch) => Some(Who::Client(Job::Bare)),
             _ => None,
         }
     }
@@ -177,7 +194,17 @@ impl Who {
 
     /// Does it forward? What does not only tells how fast the generator is.
     pub const fn forwards(self) -> bool {
-        !matches!(self, Who::VethAlone | Who::Memif(Job::Sink))
+        !matches!(self, Who::VethAlone) && !self.is_sink()
+    }
+
+    /// Does it throw away what it receives?
+    pub const fn is_sink(self) -> bool {
+        matches!(self, Who::Memif(Job::Sink) | Who::Client(Job::Sink))
+    }
+
+    /// Is it a memif client?
+    pub const fn is_client(self) -> bool {
+        matches!(self, Who::Client(_) | Who::TestpmdClient)
     }
 }
 
@@ -206,7 +233,7 @@ pub struct Series {
 /// Devices on one ground.
 #[derive(Debug)]
 pub struct Ground {
-    /// `linux` or `memif`.
+    /// `linux`, `memif`, or `memif, clients`.
     pub name: &'static str,
     /// Who others are compared with.
     pub reference: Who,
@@ -267,10 +294,8 @@ pub fn measure(args: &Args, clock: &TscClock, stop: &AtomicBool) -> Result<Measu
         let named = |who: &Who| args.only.is_empty() || args.only.iter().any(|only| who.name().starts_with(only.as_str()));
         all.iter().copied().filter(named).collect()
     };
-    if let Some(unknown) =
-        args.only.iter().find(|only| !Who::LINUX.iter().chain(&Who::MEMIF).any(|who| who.name().starts_with(only.as_str())))
-    {
-        let names: Vec<&str> = Who::LINUX.iter().chain(&Who::MEMIF).map(|who| who.name()).collect();
+    if let Some(unknown) = args.only.iter().find(|only| !Who::all().any(|who| who.name().starts_with(only.as_str()))) {
+        let names: Vec<&str> = Who::all().map(Who::name).collect();
         return Err(format!("--only {unknown}: expected the beginning of one of: {}", names.join("; ")));
     }
     let both = args.linux == args.memif;
@@ -293,16 +318,19 @@ pub fn measure(args: &Args, clock: &TscClock, stop: &AtomicBool) -> Result<Measu
     if both || args.memif {
         let bench = Bench { args, clock, cores, stop, both_ways: true };
         let folder = Folder::new()?;
-        let mut devices = wanted(&Who::MEMIF);
+        let (mut devices, mut clients) = (wanted(&Who::MEMIF), wanted(&Who::CLIENTS));
         if let Some(why) = missing("dpdk-testpmd", "dpdk") {
             devices.retain(|who| *who != Who::Testpmd);
+            clients.retain(|who| *who != Who::TestpmdClient);
             measured.left_out.push(why);
         }
         if let Some(why) = dpdk::missing() {
             devices.retain(|who| !matches!(who, Who::Dpdk(_) | Who::DpdkCopied));
             measured.left_out.push(why);
         }
-        measured.grounds.push(bench.ground("memif", Who::Testpmd, devices, &|who, work| on_memif(&bench, &folder, who, work)));
+        let visit = |who, work| on_memif(&bench, &folder, who, work);
+        measured.grounds.push(bench.ground("memif", Who::Testpmd, devices, &visit));
+        measured.grounds.push(bench.ground("memif, clients", Who::TestpmdClient, clients, &visit));
     }
     Ok(measured)
 }
@@ -374,13 +402,18 @@ impl Bench<'_> {
         Running::start(job, ports, work == Work::Idle || self.cores.is_none(), self.core(), inside)
     }
 
-    /// The runs of a round, with the ends open and the device between them. Called in the thread that is to generate.
-    fn work(&self, ends: &[String; 2], who: Who, process: Option<u32>, says: &str, work: Work) -> Result<Done, String> {
+    /// The generator's ends: as memif servers they listen.
+    fn ends(&self, specs: &[String; 2]) -> Result<Ends, String> {
+        Ends::listen(specs, self.args.stations.into(), self.clock)
+    }
+
+    /// The runs of a round, with the device between the ends. Called in the thread that is to generate.
+    fn work(&self, mut ends: Ends, who: Who, process: Option<u32>, says: &str, work: Work) -> Result<Done, String> {
         if let Some((id, _)) = self.cores {
             core_affinity::set_for_current(CoreId { id });
         }
-        let to_sink = who == Who::Memif(Job::Sink);
-        let mut ends = Ends::open(ends, self.args.stations.into(), self.clock, self.stop)?;
+        let to_sink = who.is_sink();
+        ends.wait(self.stop)?;
         if !to_sink {
             ends.introduce(self.stop)?;
         }
@@ -404,7 +437,8 @@ fn on_veths(bench: &Bench<'_>, veths: &Veths, who: Who, work: Work) -> Result<Do
     let outer = |kind: &str, mode: &str| [0, 1].map(|side| format!("{kind}:{}{mode}", veths.near(side)));
     let inner = |kind: &str, mode: &str| [0, 1].map(|side| format!("{kind}:{}{mode}", veths.inner(side)));
     let with = |ends: [String; 2], process: Option<u32>, says: &str| {
-        namespace::inside(veths.namespace(), || bench.work(&ends, who, process, says, work)).map_err(|error| error.to_string())?
+        namespace::inside(veths.namespace(), || bench.work(bench.ends(&ends)?, who, process, says, work))
+            .map_err(|error| error.to_string())?
     };
     let ends = outer("af_xdp", ",mode=skb");
     let ours = |job: Job, ports: [String; 2]| -> Result<Done, String> {
@@ -431,32 +465,41 @@ fn on_veths(bench: &Bench<'_>, veths: &Veths, who: Who, work: Work) -> Result<Do
             let _bridge = veths.bridge(bench.core().filter(|_| steered))?;
             with(ends, None, if steered { "br0, rps_cpus of its ports set to the device's core" } else { "br0, on the core that sends" })
         }
-        Who::Memif(_) | Who::Dpdk(_) | Who::DpdkCopied | Who::Testpmd => Err("memif ports are not on veth pairs".to_owned()),
+        Who::Memif(_) | Who::Dpdk(_) | Who::DpdkCopied | Who::Testpmd | Who::Client(_) | Who::TestpmdClient => {
+            Err("memif ports are not on veth pairs".to_owned())
+        }
     }
 }
 
 fn on_memif(bench: &Bench<'_>, folder: &Folder, who: Who, work: Work) -> Result<Done, String> {
     let socket = folder.file("memif.sock");
     let specs = |role: &str| [0, 1].map(|id| format!("memif:{socket},id={id},role={role}"));
+    // A server that has ended may have left its socket behind. Servers are there before their clients: DPDK's try once.
+    let _ = std::fs::remove_file(&socket);
+    let servers = who.is_client().then(|| bench.ends(&specs("server"))).transpose()?;
     let run = |device: &Running| {
+        let ends = match servers {
+            Some(ends) => ends,
+            None => bench.ends(&specs("client"))?,
+        };
         // A thread of its own: it is bound to a core.
-        let ends = specs("client");
-        std::thread::scope(|scope| scope.spawn(|| bench.work(&ends, who, Some(device.id()), &device.says, work)).join())
+        std::thread::scope(|scope| scope.spawn(|| bench.work(ends, who, Some(device.id()), &device.says, work)).join())
             .map_err(|_| "the generator panicked".to_owned())?
     };
     match who {
-        Who::Memif(_) | Who::Dpdk(_) | Who::DpdkCopied => {
+        Who::Memif(_) | Who::Dpdk(_) | Who::DpdkCopied | Who::Client(_) => {
             let (job, ports) = match who {
                 Who::Dpdk(job) => (job, dpdk::ports(&socket, "switch")),
                 Who::Memif(job) => (job, specs("server")),
+                Who::Client(job) => (job, specs("client")),
                 _ => (Job::Bare, dpdk::ports(&socket, "dpdk")),
             };
             let device = bench.start(job, &ports, work, None)?;
             let done = run(&device)?;
             check(device, done)
         }
-        Who::Testpmd => {
-            let mut device = Running::spawn(testpmd(&socket, bench.cores), None)?;
+        Who::Testpmd | Who::TestpmdClient => {
+            let mut device = Running::spawn(testpmd(&socket, who.is_client(), bench.cores), None)?;
             let done = run(&device);
             done.map_err(|why| if device.has_ended() { format!("it has ended by itself: {}", device.says) } else { why })
         }
@@ -464,16 +507,17 @@ fn on_memif(bench: &Bench<'_>, folder: &Folder, who: Who, work: Work) -> Result<
     }
 }
 
-/// testpmd as memif server, its main thread on the generator's core (it sleeps), forwarding on the device's.
-fn testpmd(socket: &str, cores: Option<(usize, usize)>) -> Command {
+/// testpmd on memif, its main thread on the generator's core (it sleeps), forwarding on the device's.
+fn testpmd(socket: &str, is_client: bool, cores: Option<(usize, usize)>) -> Command {
     let (main, worker) = cores.unwrap_or((0, 0));
     let mut command = namespace::command("dpdk-testpmd");
     command.args(["--lcores", &format!("0@{main},1@{worker}"), "--no-pci", "-m", "192", "--force-max-simd-bitwidth=512"]);
     // Huge pages where enough of 2 MiB are free. Without them DPDK cannot keep everything in memory of its own.
     command.args(if free_hugepages() >= 96 { ["--in-memory"].as_slice() } else { &["--no-huge", "--no-shconf"] });
     command.args(["--no-telemetry", "--file-prefix", &format!("bench{}", std::process::id())]);
+    let role = if is_client { "client" } else { "server" };
     for id in 0..2 {
-        command.args(["--vdev", &format!("net_memif{id},role=server,id={id},socket={socket},socket-abstract=no,rsize=9,bsize=2048")]);
+        command.args(["--vdev", &format!("net_memif{id},role={role},id={id},socket={socket},socket-abstract=no,rsize=9,bsize=2048")]);
     }
     let forward = ["--nb-cores=1", "--forward-mode=io", "--port-topology=paired", "--total-num-mbufs=16384", "--auto-start"];
     command.arg("--").args(forward);
@@ -535,9 +579,9 @@ mod tests {
 
     #[test]
     fn names_are_told_apart() {
-        let mut names: Vec<&str> = Who::LINUX.iter().chain(&Who::MEMIF).map(|who| who.name()).collect();
+        let mut names: Vec<&str> = Who::all().map(Who::name).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), Who::LINUX.len() + Who::MEMIF.len());
+        assert_eq!(names.len(), Who::all().count());
     }
 }

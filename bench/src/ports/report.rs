@@ -89,7 +89,7 @@ pub struct Latency {
 /// All rounds of a device: `result` of the JSON file is a list of these.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Figures {
-    /// `linux` or `memif`.
+    /// `linux`, `memif`, or `memif, clients`.
     pub ground: &'static str,
     /// Its name.
     pub device: &'static str,
@@ -259,7 +259,8 @@ fn section(args: &Args, ground: &Ground, figures: &[Figures]) -> Section {
     }
     let title = match ground.name {
         "linux" => "On veth pairs",
-        _ => "On memif",
+        "memif" => "On memif",
+        _ => "On memif, devices as clients",
     };
     Section::new(title, items)
 }

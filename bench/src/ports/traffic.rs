@@ -118,24 +118,41 @@ struct Direction {
 }
 
 impl Ends {
-    /// Opens them and waits for their links.
+    /// Opens them and [waits](Ends::wait) for their links.
     ///
     /// # Errors
     /// If a port cannot be had, or has no link after 30 s.
     pub fn open(specs: &[String; 2], stations: u32, clock: &TscClock, stop: &AtomicBool) -> Result<Ends, String> {
+        let mut ends = Ends::listen(specs, stations, clock)?;
+        ends.wait(stop)?;
+        Ok(ends)
+    }
+
+    /// Opens them: as memif servers they listen from now on. Of some programs that must be so before they are started.
+    ///
+    /// # Errors
+    /// If a port cannot be had.
+    pub fn listen(specs: &[String; 2], stations: u32, clock: &TscClock) -> Result<Ends, String> {
         let mempool = Mempool::new(BUFFERS, Hugepages::Auto).map_err(|error| format!("no memory for packets: {error}"))?;
         let parse = |spec: &String| spec.parse::<PortSpec>().map_err(|error| format!("{spec}: {error}"));
         let [a, b] = specs;
         let ports = [open(&parse(a)?, &mempool)?, open(&parse(b)?, &mempool)?];
-        let mut ends = Ends { ports, pool: mempool.cache(), clock: clock.clone(), stations, maintained: Nanos::ZERO, run: 0 };
-        let began = clock.now();
-        while ends.ports.iter().any(|port| port.device.link() != LinkState::Up) {
-            let now = ends.maintain(stop)?;
+        Ok(Ends { ports, pool: mempool.cache(), clock: clock.clone(), stations, maintained: Nanos::ZERO, run: 0 })
+    }
+
+    /// Waits for their links.
+    ///
+    /// # Errors
+    /// If a port has none after 30 s.
+    pub fn wait(&mut self, stop: &AtomicBool) -> Result<(), String> {
+        let began = self.clock.now();
+        while self.ports.iter().any(|port| port.device.link() != LinkState::Up) {
+            let now = self.maintain(stop)?;
             if now.since(began) > PATIENCE {
-                return Err(format!("{a} and {b}: no link"));
+                return Err(format!("no link after {} s: {}", PATIENCE.0 / 1_000_000_000, self.describe()));
             }
         }
-        Ok(ends)
+        Ok(())
     }
 
     /// How the ports describe themselves.
