@@ -327,6 +327,15 @@ impl PoolCache {
         Some(Packet { addr: first_byte(index), len: len as u16, flags: 0, pool: self.id })
     }
 
+    /// As [`alloc`](Self::alloc), and where its first byte is: [`SEGMENT_MAX`] bytes from there are the caller's alone.
+    #[inline(always)]
+    pub(crate) fn alloc_at(&mut self, len: usize) -> Option<(Packet, NonNull<u8>)> {
+        let packet = self.alloc(len)?;
+        // SAFETY: an address inside the mapping is not null.
+        let place = unsafe { NonNull::new_unchecked(self.at(packet.addr)) };
+        Some((packet, place))
+    }
+
     /// A packet with a copy of `frame`, in as many buffers as it takes. `None` if there are not enough or it is longer than
     /// [`FRAME_MAX`]; then nothing is held.
     pub fn alloc_copy(&mut self, frame: &[u8]) -> Option<Packet> {

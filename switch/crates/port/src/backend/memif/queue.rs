@@ -22,12 +22,13 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 use arrayvec::ArrayVec;
 
 use super::bell::{Doorbell, bell, silence};
+use super::copy::copy;
 use super::ring::{Descriptor, Ring, prefetch};
 use crate::clock::Nanos;
 use crate::device::{Refusal, RxDrops, RxQueue, TxQueue};
 use crate::handover::Slot;
 use crate::mempool::{FRAME_MAX, PoolCache, SEGMENT_MAX};
-use crate::packet::{Burst, Packet};
+use crate::packet::{BURST_MAX, Burst, Packet};
 
 /// Buffers a frame may lie in. The longest frame there is in buffers of 256 bytes.
 pub const CHAIN_MAX: usize = 256;
@@ -204,7 +205,7 @@ impl RxEnd {
         silence(&self.bell);
     }
 
-    /// Takes up to `max` frames.
+    /// Takes up to `max` frames, for which the burst has room.
     fn receive(&mut self, pool: &mut PoolCache, burst: &mut Burst, max: usize, drops: &mut RxDrops, scratch: &mut Vec<u8>) -> usize {
         if self.end.connection.is_broken() {
             return 0;
@@ -212,16 +213,72 @@ impl RxEnd {
         if self.asleep.get() {
             self.wake();
         }
+        let before = burst.len();
         // Acquire: pairs with the peer's release, after it wrote frames and descriptors.
         let available = self.filled(Ordering::Acquire).wrapping_sub(self.next);
         if available == 0 {
             return 0;
         }
-        let size = self.end.ring.size();
-        if available > size {
+        if available > self.end.ring.size() {
             self.end.connection.fail(Nonsense::Count);
             return 0;
         }
+        let count = available.min(max.min(BURST_MAX) as u16);
+        let whole = self.receive_whole(count, pool, burst, drops, scratch);
+        if whole == count || self.end.connection.is_broken() {
+            return burst.len() - before;
+        }
+        self.receive_chained(available - whole, max - usize::from(whole), pool, burst, drops, scratch);
+        burst.len() - before
+    }
+
+    /// Takes frames that lie in one buffer each, at most `count` of what is there: nearly all do. Returns how many it has taken, dropped ones among
+    /// them: up to the first that lies in several, or in none.
+    #[inline]
+    fn receive_whole(&mut self, count: u16, pool: &mut PoolCache, burst: &mut Burst, drops: &mut RxDrops, scratch: &mut Vec<u8>) -> u16 {
+        // First all places, so that the frames' lines are on their way before the first is needed.
+        let mut places = ArrayVec::<Place, BURST_MAX>::new();
+        for at in 0..count {
+            let Some(place) = self.end.place(self.next.wrapping_add(at)) else {
+                self.end.connection.fail(Nonsense::Outside);
+                break;
+            };
+            if place.descriptor.next {
+                break;
+            }
+            prefetch(place.start.as_ptr());
+            places.push(place);
+        }
+        for place in &places {
+            let len = place.descriptor.len as usize;
+            if (HEADER_LEN..=SEGMENT_MAX).contains(&len)
+                && let Some((packet, to)) = pool.alloc_at(len)
+            {
+                // SAFETY: `len` bytes are inside a region (`End::place`), which the ring keeps; the packet's, not fewer, are ours alone. The peer
+                // may write meanwhile: then they are whatever they are, and any bytes are a frame.
+                unsafe { copy(place.start.as_ptr(), to.as_ptr(), len) };
+                burst.push(packet);
+            } else {
+                burst.extend(take(std::slice::from_ref(place), pool, drops, scratch));
+            }
+        }
+        let taken = places.len() as u16;
+        self.give_back(taken);
+        taken
+    }
+
+    /// Takes up to `max` frames of `available` buffers, in however many each lies.
+    #[cold]
+    fn receive_chained(
+        &mut self,
+        available: u16,
+        max: usize,
+        pool: &mut PoolCache,
+        burst: &mut Burst,
+        drops: &mut RxDrops,
+        scratch: &mut Vec<u8>,
+    ) {
+        let size = self.end.ring.size();
         // First all places, so that the frames' lines are on their way before the first is needed.
         let mut places = ArrayVec::<Place, CHAIN_MAX>::new();
         let (mut complete, mut frames) = (0, 0);
@@ -239,15 +296,11 @@ impl RxEnd {
         if complete == 0 && (places.is_full() || places.len() == usize::from(size)) {
             self.end.connection.fail(Nonsense::Endless);
         }
-        let mut received = 0;
         let mut rest = &places[..complete];
         while let Some(last) = rest.iter().position(|place| !place.descriptor.next) {
             let (frame, behind) = rest.split_at(last + 1);
             rest = behind;
-            if let Some(packet) = take(frame, pool, drops, scratch) {
-                burst.push(packet);
-                received += 1;
-            }
+            burst.extend(take(frame, pool, drops, scratch));
         }
         // DPDK's client (22.11) never takes the mark off by itself: its next frame in this place would seem to go on.
         if self.end.buffers == Buffers::Peer && complete > frames {
@@ -256,7 +309,6 @@ impl RxEnd {
             }
         }
         self.give_back(complete as u16);
-        received
     }
 
     /// The peer may have the next `count` buffers again.
@@ -439,7 +491,7 @@ impl TxEnd {
             if len <= place.descriptor.len as usize {
                 // SAFETY: the buffer has room for `len` bytes inside a region (`End::place`), which the ring keeps. If the peer reads them
                 // meanwhile, it reads nonsense.
-                unsafe { std::ptr::copy_nonoverlapping(pool.head(packet).as_ptr(), place.start.as_ptr(), len) };
+                unsafe { copy(pool.head(packet).as_ptr(), place.start.as_ptr(), len) };
                 self.end.ring.write(self.next, Descriptor { next: false, len: len as u32, ..place.descriptor });
                 self.next = self.next.wrapping_add(1);
                 return Ok(1);
