@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::bell::Ringer;
-use super::queue::{Connection, MemifRx, MemifTx, RxEnd, TxEnd};
+use super::queue::{Connection, MemifRx, RxEnd};
 use super::region::Regions;
 use super::session::Agreement;
+use super::transmit::{MemifTx, TxEnd};
 use super::{Options, Role};
 use crate::device::{Device, DeviceStatistics, LinkState, Port, RxQueue, TxQueue};
 use crate::handover::{Keeper, slot};

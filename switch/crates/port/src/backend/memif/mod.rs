@@ -6,7 +6,7 @@
 //! From then on frames pass through memory; the socket tells when the peer dies.
 //!
 //! `message` is what they say as bytes, `session` the order in which they say it, `socket` how it is carried; `region` and `ring` are the shared
-//! memory, `guard` what happens when it is taken away; `queue` is what workers call, `copy` how frames are copied; `server` and `client` are the threads that look after it all:
+//! memory, `guard` what happens when it is taken away; `queue` and `transmit` are what workers call, `copy` how frames are copied; `server` and `client` are the threads that look after it all:
 //! one for each socket that is listened on, one for each client. `bell` has one more for each connection: it wakes a peer that sleeps. Workers never
 //! wait for any of them. `trial` is all this without socket and threads, for fuzzing.
 //!
@@ -16,7 +16,7 @@
 //!
 //! Limits: [`QUEUES_MAX`] queues; Ethernet mode only; a frame lies in at most [`CHAIN_MAX`] buffers.
 //!
-//! Unsafe code: mapping memory and reaching what others write to. `region`, `ring`, `queue`, `copy` and `guard` say what they rely on.
+//! Unsafe code: mapping memory and reaching what others write to. `region`, `ring`, `queue`, `transmit`, `copy` and `guard` say what they rely on.
 
 mod bell;
 mod client;
@@ -30,6 +30,7 @@ mod ring;
 mod server;
 mod session;
 mod socket;
+mod transmit;
 pub mod trial;
 
 use std::collections::BTreeMap;

@@ -1,8 +1,9 @@
-//! The queues of a memif port: frames are copied between the peers' shared buffers and the mempool.
+//! The receive queues of a memif port, and what both directions have in common: frames are copied between the peers' shared buffers and the mempool. How
+//! they are sent is in [`transmit`](super::transmit).
 //!
 //! Whoever owns the buffers (the client) knows where they are and does not read it from the ring; the server reads it from descriptors,
 //! and proves each to be inside its region after the read. A burst costs one acquire load of what the peer has written, one release store of
-//! what we have, and no system call as long as the receiver polls.
+//! what we have, and neither a fence nor a system call as long as the receiver polls and bursts are large.
 //!
 //! **What makes no sense** (a count that no ring has, a buffer outside its region, a frame without end) breaks the connection: the queue does
 //! nothing more with it and says why ([`Connection`]), and control ends it. Frames that are merely unfit (too long, too short, no buffer
@@ -21,11 +22,11 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 
 use arrayvec::ArrayVec;
 
-use super::bell::{Doorbell, bell, silence};
+use super::bell::{bell, silence};
 use super::copy::copy;
 use super::ring::{Descriptor, Ring, prefetch};
 use crate::clock::Nanos;
-use crate::device::{Refusal, RxDrops, RxQueue, TxQueue};
+use crate::device::{RxDrops, RxQueue};
 use crate::handover::Slot;
 use crate::mempool::{FRAME_MAX, PoolCache, SEGMENT_MAX};
 use crate::packet::{BURST_MAX, Burst, Packet};
@@ -74,12 +75,12 @@ pub struct Connection {
 
 impl Connection {
     #[cold]
-    fn fail(&self, nonsense: Nonsense) {
+    pub(super) fn fail(&self, nonsense: Nonsense) {
         let _ = self.broken.compare_exchange(0, nonsense as u8, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     #[inline(always)]
-    fn is_broken(&self) -> bool {
+    pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed) != 0
     }
 
@@ -119,9 +120,9 @@ pub struct End {
 
 /// A buffer: where it is, and its descriptor.
 #[derive(Clone, Copy)]
-struct Place {
-    start: NonNull<u8>,
-    descriptor: Descriptor,
+pub(super) struct Place {
+    pub(super) start: NonNull<u8>,
+    pub(super) descriptor: Descriptor,
 }
 
 impl End {
@@ -142,7 +143,7 @@ impl End {
 
     /// The empty buffer at count `at`, all of it.
     #[inline(always)]
-    fn empty_place(&self, at: u16) -> Option<Place> {
+    pub(super) fn empty_place(&self, at: u16) -> Option<Place> {
         let Buffers::Ours { offset, stride, size } = self.buffers else { return self.place(at) };
         let offset = offset + u32::from(at & (self.ring.size() - 1)) * stride;
         let start = self.ring.regions().at(0, offset, size)?;
@@ -413,210 +414,8 @@ impl RxQueue for MemifRx {
         let end = self.slot.peek().filter(|end| !end.end.connection.is_broken())?;
         end.asleep.set(true);
         end.end.ring.set_polled(false);
-        // Pairs with the fence in `TxEnd::publish`: either we see the frame, or the peer sees that we sleep.
+        // Pairs with the fence in `TxEnd::look`: either we see the frame, or the peer sees that we sleep.
         fence(Ordering::SeqCst);
         Some(if end.filled(Ordering::Relaxed) != end.next { end.ready.as_fd() } else { end.bell.as_fd() })
-    }
-}
-
-/// The transmitting end of a ring.
-#[derive(Debug)]
-pub struct TxEnd {
-    end: End,
-    doorbell: Doorbell,
-    /// Count of the next descriptor to be filled.
-    next: u16,
-}
-
-impl TxEnd {
-    /// Takes over a ring that no queue works with, and what wakes its receiver.
-    pub fn new(end: End, doorbell: Doorbell) -> TxEnd {
-        let next = match end.buffers {
-            Buffers::Peer => end.ring.tail().load(Ordering::Acquire),
-            Buffers::Ours { .. } => end.ring.head().load(Ordering::Acquire),
-        };
-        TxEnd { end, doorbell, next }
-    }
-
-    /// Descriptors that can be filled now.
-    #[inline(always)]
-    fn free(&self) -> Option<u16> {
-        let size = self.end.ring.size();
-        // Acquire: pairs with the peer's release: it has read what was in these buffers, or written where they are.
-        let free = match self.end.buffers {
-            Buffers::Peer => self.end.ring.head().load(Ordering::Acquire).wrapping_sub(self.next),
-            Buffers::Ours { .. } => size.wrapping_sub(self.next.wrapping_sub(self.end.ring.tail().load(Ordering::Acquire))),
-        };
-        (free <= size).then_some(free)
-    }
-
-    /// Sends from the front of the burst; returns how many.
-    fn send(&mut self, pool: &mut PoolCache, burst: &mut Burst, refusal: &mut Refusal) -> usize {
-        *refusal = Refusal::Down;
-        if self.end.connection.is_broken() {
-            return 0;
-        }
-        let Some(mut free) = self.free() else {
-            self.end.connection.fail(Nonsense::Count);
-            return 0;
-        };
-        *refusal = Refusal::Full;
-        let mut sent = 0;
-        for packet in burst.iter() {
-            match self.put(packet, pool, free) {
-                Ok(used) => free -= used,
-                Err(why) => {
-                    *refusal = why;
-                    break;
-                }
-            }
-            sent += 1;
-        }
-        if sent > 0 {
-            self.publish();
-            burst.drain(..sent).for_each(|packet| pool.free(packet));
-        }
-        sent
-    }
-
-    /// Copies a frame into the next of `free` buffers; returns how many it took.
-    #[inline]
-    fn put(&mut self, packet: &Packet, pool: &PoolCache, free: u16) -> Result<u16, Refusal> {
-        let len = packet.len();
-        if free == 0 {
-            return Err(Refusal::Full);
-        }
-        if !packet.is_chained() {
-            let place = self.empty()?;
-            if len <= place.descriptor.len as usize {
-                // SAFETY: the buffer has room for `len` bytes inside a region (`End::place`), which the ring keeps. If the peer reads them
-                // meanwhile, it reads nonsense.
-                unsafe { copy(pool.head(packet).as_ptr(), place.start.as_ptr(), len) };
-                self.end.ring.write(self.next, Descriptor { next: false, len: len as u32, ..place.descriptor });
-                self.next = self.next.wrapping_add(1);
-                return Ok(1);
-            }
-        }
-        self.put_chain(packet, pool, free)
-    }
-
-    /// The next empty buffer.
-    #[inline(always)]
-    fn empty(&self) -> Result<Place, Refusal> {
-        self.empty_at(self.next)
-    }
-
-    #[inline(always)]
-    fn empty_at(&self, at: u16) -> Result<Place, Refusal> {
-        let broken = |nonsense| {
-            self.end.connection.fail(nonsense);
-            Refusal::Down
-        };
-        let place = self.end.empty_place(at).ok_or_else(|| broken(Nonsense::Outside))?;
-        if place.descriptor.len == 0 {
-            return Err(broken(Nonsense::Empty));
-        }
-        Ok(place)
-    }
-
-    /// A frame in several buffers. Nothing is written before they are known to be enough: a descriptor of the peer says how large its
-    /// buffer is only as long as we have not written to it.
-    #[cold]
-    fn put_chain(&mut self, packet: &Packet, pool: &PoolCache, free: u16) -> Result<u16, Refusal> {
-        let mut places = ArrayVec::<Place, CHAIN_MAX>::new();
-        let mut room = 0;
-        while room < packet.len() {
-            if places.is_full() || places.len() == usize::from(self.end.ring.size()) {
-                return Err(Refusal::Oversize);
-            }
-            if places.len() == usize::from(free) {
-                return Err(Refusal::Full);
-            }
-            let place = self.empty_at(self.next.wrapping_add(places.len() as u16))?;
-            room += place.descriptor.len as usize;
-            places.push(place);
-        }
-        let (mut index, mut used) = (0, 0);
-        for mut segment in pool.segments(packet) {
-            while !segment.is_empty() {
-                let place = &places[index];
-                let part = segment.len().min(place.descriptor.len as usize - used);
-                assert!(part > 0, "the segments of a packet are as long as the packet");
-                // SAFETY: as in `put`; `used + part` is not more than the buffer has.
-                unsafe { std::ptr::copy_nonoverlapping(segment.as_ptr(), place.start.as_ptr().add(used), part) };
-                segment = &segment[part..];
-                used += part;
-                if used == place.descriptor.len as usize && index + 1 < places.len() {
-                    (index, used) = (index + 1, 0);
-                }
-            }
-        }
-        let count = places.len() as u16;
-        for (at, place) in places.iter().enumerate() {
-            let is_last = at + 1 == places.len();
-            let len = if is_last { used as u32 } else { place.descriptor.len };
-            self.end.ring.write(self.next.wrapping_add(at as u16), Descriptor { next: !is_last, len, ..place.descriptor });
-        }
-        self.next = self.next.wrapping_add(count);
-        Ok(count)
-    }
-
-    /// What was put is the peer's.
-    #[inline]
-    fn publish(&self) {
-        // Release: frames and descriptors come before it.
-        match self.end.buffers {
-            Buffers::Peer => self.end.ring.tail().store(self.next, Ordering::Release),
-            Buffers::Ours { .. } => self.end.ring.head().store(self.next, Ordering::Release),
-        }
-        // Pairs with the fence of a receiver that goes to sleep (ours: `MemifRx::poll_fd`).
-        fence(Ordering::SeqCst);
-        if !self.end.ring.is_polled() {
-            self.doorbell.ring();
-        }
-    }
-}
-
-impl Drop for TxEnd {
-    fn drop(&mut self) {
-        let Some(free) = self.free().filter(|_| self.end.buffers != Buffers::Peer) else { return };
-        // What the peer has not taken is lost. (A server cannot know: its client does not say when it has read a frame.)
-        let waiting = self.end.ring.size() - free;
-        let frames = (1..=waiting).filter(|back| !self.end.ring.read(self.next.wrapping_sub(*back)).next).count();
-        self.end.connection.lost.fetch_add(frames as u64, Ordering::Relaxed);
-    }
-}
-
-/// A transmit queue.
-#[derive(Debug)]
-pub struct MemifTx {
-    slot: Slot<TxEnd>,
-    refusal: Refusal,
-}
-
-impl MemifTx {
-    /// A queue that works with whatever end `slot` has.
-    pub fn new(slot: Slot<TxEnd>) -> MemifTx {
-        MemifTx { slot, refusal: Refusal::Down }
-    }
-}
-
-impl TxQueue for MemifTx {
-    #[inline]
-    fn tx_burst(&mut self, _now: Nanos, pool: &mut PoolCache, burst: &mut Burst) -> usize {
-        let Some(end) = self.slot.get() else {
-            self.refusal = Refusal::Down;
-            return 0;
-        };
-        end.send(pool, burst, &mut self.refusal)
-    }
-
-    fn refusal(&self) -> Refusal {
-        self.refusal
-    }
-
-    fn flush(&mut self, _now: Nanos, _pool: &mut PoolCache) {
-        // The port may have lost its peer with nothing to send: give the end back.
-        self.slot.get();
     }
 }

@@ -14,9 +14,10 @@ use std::sync::Arc;
 
 use super::bell::{Ringer, bell};
 use super::message::{AddRing, Hello, Init, Message, SECRET_LEN, VERSION};
-use super::queue::{Buffers, Connection, End, RxEnd, TxEnd};
+use super::queue::{Buffers, Connection, End, RxEnd};
 use super::region::{Region, Regions, is_eventfd};
 use super::ring::{RING_LOG2, Ring, ring_len};
+use super::transmit::TxEnd;
 use super::{Options, QUEUES_MAX};
 
 /// Largest index of a region that a client may send.

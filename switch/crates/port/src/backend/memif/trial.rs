@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use super::bell::Ringer;
 use super::message::Message;
-use super::queue::{Connection, MemifRx, MemifTx};
+use super::queue::{Connection, MemifRx};
 use super::region::Regions;
 use super::session::{Agreement, ClientSession, ClientStep, ServerSession, ServerStep, connected, hello};
+use super::transmit::MemifTx;
 use super::{Options, Role};
 use crate::device::{RxQueue, TxQueue};
 use crate::handover::slot;
