@@ -402,6 +402,25 @@ mod tests {
     }
 
     #[test]
+    fn system_calls_are_filtered_unless_the_configuration_says_otherwise() {
+        if let Err(error) = std::thread::spawn(|| Filter::new().unwrap().confine()).join().unwrap() {
+            println!("skipped: no seccomp here: {error}");
+            return;
+        }
+        let (to, worker) = mpsc::channel();
+        let mut looked = false;
+        let (running, _far) = start(Idle::Spin, move |_, _| {
+            if !std::mem::replace(&mut looked, true) {
+                to.send(std::fs::File::open("/proc/self/status").map_err(|error| error.kind()).map(drop)).unwrap();
+            }
+        });
+        assert_eq!(worker.recv_timeout(PATIENCE), Ok(Err(std::io::ErrorKind::PermissionDenied)));
+        // It has said so before its first turn.
+        assert!(running.control().confined()[0] && control::show::workers(&running.control()).workers[0].seccomp);
+        assert_eq!(ended(running, PATIENCE).1, Ok(()));
+    }
+
+    #[test]
     fn a_port_that_never_runs_dry_does_not_keep_the_switch_from_ending() {
         let (running, _far) = start(Idle::Spin, |pool, burst| burst.extend(pool.alloc_copy(&frame(1))));
         while running.control().port_counters(port::PortId(0)).rx == 0 {
