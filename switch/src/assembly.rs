@@ -96,7 +96,7 @@ pub fn build(config: &Config, ports: Vec<Port>, mempool: &Mempool, seed: u64) ->
     let links: Vec<LinkState> = ports.iter().map(|port| port.device.link()).collect();
     let tables = Control::first_tables(config, &links);
     let (workers, ends, devices) = worker::build(&sizes(config, seed), ports, &tables.reader(), mempool);
-    let control = Control::new(config.clone(), tables, ends, devices, mempool.clone());
+    let control = Control::new(config.clone(), tables, links, ends, devices, mempool.clone());
     Switch { workers, control }
 }
 

@@ -164,10 +164,12 @@ impl Control {
         Publisher::new(tables)
     }
 
-    /// Control over `workers`, which read `tables`.
+    /// Control over `workers`, which read `tables`. `links` are those the first tables were made with: what has changed since is seen, and
+    /// published, at the first look.
     pub fn new(
         config: Config,
         tables: Publisher<Tables>,
+        links: Vec<LinkState>,
         workers: Vec<WorkerEnds>,
         devices: Vec<Box<dyn Device>>,
         mempool: Mempool,
@@ -176,7 +178,6 @@ impl Control {
         buses.sort_by_key(|(index, _)| *index);
         let neighbors = static_neighbors(&config);
         let identities = Identities::from_config(&config);
-        let links: Vec<LinkState> = devices.iter().map(|device| device.link()).collect();
         let mut functions = Functions::new(workers.iter().map(|worker| Arc::clone(&worker.steering)).collect());
         // The same as in the first tables: who has which number depends on the configuration alone.
         let mut rates = Rates::new(workers.iter().map(|worker| Arc::clone(&worker.pairs)).collect());
