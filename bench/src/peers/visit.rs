@@ -10,7 +10,7 @@ use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 use port::Nanos;
 
 use super::ovs::{self, Ovs};
-use super::process::{PATIENCE, rest, tool, typed};
+use super::process::{PATIENCE, Process, rest, tool, typed};
 use super::vpp::{self, Vpp};
 use super::{Site, Who, testpmd};
 use crate::hotpath::{Case, Load, Rig};
@@ -394,13 +394,15 @@ fn ours(site: &Site<'_>, job: Job, ports: [String; 2], ends: [String; 2], work: 
 
 fn testpmd_between(site: &Site<'_>, vdevs: [String; 2], ends: [String; 2], work: Work, inside: Option<&str>) -> Result<Visit, String> {
     let ends = Outer::new(site, ends)?;
-    let (mut process, typed) = testpmd::start(site, &vdevs, 16_384, inside)?;
-    let done = drive(site, ends, Some(process.id()), work, || Ok(None));
+    let (process, typed) = testpmd::start(site, &vdevs, 16_384, inside)?;
+    let (id, mut process) = (process.id(), Some(process));
+    // While the generator is still there: a net_memif server of DPDK 22.11 may crash when its clients leave, and its statistics with it.
+    let finish = || process.take().map_or(Ok(()), |process| testpmd::finish(process).map(drop));
+    let done = drive_then(site, ends, Some(id), work, || Ok(None), finish);
     let visit = match done {
-        Err(_) if process.has_ended() => return Err(format!("it has ended by itself: {typed}")),
+        Err(_) if process.as_mut().is_some_and(Process::has_ended) => return Err(format!("it has ended by itself: {typed}")),
         done => done?,
     };
-    testpmd::finish(process)?;
     Ok(Visit { commands: vec![typed], ..visit })
 }
 
@@ -426,7 +428,19 @@ fn drive(
     ends: Outer,
     process: Option<u32>,
     work: Work,
+    learned: impl FnMut() -> Result<Option<u64>, String> + Send,
+) -> Result<Visit, String> {
+    drive_then(site, ends, process, work, learned, || Ok(()))
+}
+
+/// As [`drive`], and does `last` before the ends are given up.
+fn drive_then(
+    site: &Site<'_>,
+    ends: Outer,
+    process: Option<u32>,
+    work: Work,
     mut learned: impl FnMut() -> Result<Option<u64>, String> + Send,
+    last: impl FnOnce() -> Result<(), String> + Send,
 ) -> Result<Visit, String> {
     let specs = ends.specs.clone();
     let both_ways = specs[0].starts_with("memif");
@@ -442,6 +456,7 @@ fn drive(
                 let run = open.run(&offer(site.smallest(), Some((rate as u64).max(1))), process, site.stop)?;
                 visit.quiet.push(Quiet { share, run });
             }
+            last()?;
             return Ok(visit);
         }
         for &addresses in &site.addresses {
@@ -453,6 +468,7 @@ fn drive(
                 visit.samples.push(sample(site, addresses, len, &run));
             }
         }
+        last()?;
         Ok(visit)
     })
 }

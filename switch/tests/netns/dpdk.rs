@@ -52,14 +52,22 @@ fn ping_and_tcp_through_packet_sockets_and_af_xdp() {
     }
 }
 
-/// The switch's own machine is the blade behind a TAP.
+/// The switch's own machine is the blade behind a TAP, whose other end of the switch is a port of another kind. Frames go from one to the other in the
+/// buffers they came in.
 #[test]
 fn ping_and_tcp_through_a_tap() {
     if !can(&["ping", "iperf3"]) {
         return;
     }
-    let mut site = Site::bare(&["af_packet"], 2, 1500);
-    let ports = site.chassis.config().replace("\"af_packet:blade2\"", "\"dpdk:net_tap0,iface=dtap2\"");
+    for kind in ["af_packet", "af_xdp"] {
+        through_a_tap(kind);
+    }
+}
+
+fn through_a_tap(kind: &'static str) {
+    let mut site = Site::bare(&[kind], 2, 1500);
+    let ports = site.chassis.config().replace(&format!("\"{kind}:blade2\""), "\"dpdk:net_tap0,iface=dtap2\"");
+    assert!(ports.contains("net_tap0") && ports.contains(&format!("\"{kind}:blade1\"")), "{ports}");
     site.start(&format!("{ports}\n[dpdk]\nmemory_mib = 128\nhugepages = \"never\"\n"));
     let (blade, switch) = (Place::Blade(2), site.chassis.name.namespace(Place::Switch));
     let lines = [
@@ -72,6 +80,11 @@ fn ping_and_tcp_through_a_tap() {
     let said = site.ok(Place::Switch, &["ping", "-c", "3", "-i", "0.05", "-W", "10", &one]);
     assert!(said.contains(" 0% packet loss"), "{said}");
     iperf3(&site, Place::Blade(1), Place::Switch);
+    let shown = site.show("ports").expect("the switch answers");
+    let port = shown["ports"].as_array().unwrap().iter().find(|port| port["kind"] == "dpdk").unwrap();
+    let (frames, copied) = (port["tx_frames"].as_u64().unwrap(), port["copied"].as_u64().unwrap());
+    // What is flooded is copied: requests of ARP and the first frames.
+    assert!(port["mode"] == "zero-copy" && frames > 1000 && copied < frames / 10, "{port}");
     site.stop();
 }
 
