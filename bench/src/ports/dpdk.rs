@@ -1,13 +1,11 @@
 //! Devices of ours whose ports are DPDK devices.
 //!
 //! They are of the driver `net_memif`, as testpmd's are in the same run, and the generator is the one of all memif ports: what differs between testpmd's figure
-//! and the bare loop's is our way to DPDK's bursts, once in the
-//! switch's buffers and once with copies, and what differs between the bare loop's and the switch's is switching.
+//! and the bare loop's is our way to DPDK's bursts with its copies, and what differs between the bare loop's and the switch's is switching.
 
-/// The ports of a device that serves both memif interfaces on `socket`, with rings of the same sizes as testpmd's. `buffers`: whose, as in a port spec.
-pub fn ports(socket: &str, buffers: &str) -> [String; 2] {
-    [0, 1]
-        .map(|id| format!("dpdk:net_memif{id},role=server,id={id},socket={socket},socket-abstract=no,rsize=9,bsize=2048,buffers={buffers}"))
+/// The ports of a device that serves both memif interfaces on `socket`, with rings and buffers of the same sizes as testpmd's.
+pub fn ports(socket: &str) -> [String; 2] {
+    [0, 1].map(|id| format!("dpdk:net_memif{id},role=server,id={id},socket={socket},socket-abstract=no,rsize=9,bsize=2048"))
 }
 
 /// Why there are none in this build; `None`: there are.
@@ -23,7 +21,7 @@ mod tests {
 
     #[test]
     fn the_ports_can_be_had_together() {
-        let [a, b] = ports("/tmp/m.sock", "switch").map(|spec| spec.parse::<PortSpec>().unwrap());
+        let [a, b] = ports("/tmp/m.sock").map(|spec| spec.parse::<PortSpec>().unwrap());
         assert!(a.kind == PortKind::Dpdk && a.option("id") == Some("0") && b.option("id") == Some("1"));
         assert!(a.claims().iter().all(|claim| !b.claims().contains(claim)));
     }

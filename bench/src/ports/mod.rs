@@ -101,8 +101,6 @@ pub enum Who {
     Memif(Job),
     /// One of ours as memif server through DPDK's driver.
     Dpdk(Job),
-    /// The bare loop on the same, with frames copied between DPDK's buffers and the switch's.
-    DpdkCopied,
     /// `dpdk-testpmd`, which sends out of the other port what it receives, as memif server.
     Testpmd,
     /// One of ours as memif client: the shared memory is its own, and the generator is the server.
@@ -127,15 +125,8 @@ impl Who {
         Who::VethAlone,
     ];
     /// Everybody on memif, the reference first.
-    pub const MEMIF: [Who; 7] = [
-        Who::Testpmd,
-        Who::Memif(Job::Switch),
-        Who::Memif(Job::Bare),
-        Who::Memif(Job::Sink),
-        Who::Dpdk(Job::Switch),
-        Who::Dpdk(Job::Bare),
-        Who::DpdkCopied,
-    ];
+    pub const MEMIF: [Who; 6] =
+        [Who::Testpmd, Who::Memif(Job::Switch), Who::Memif(Job::Bare), Who::Memif(Job::Sink), Who::Dpdk(Job::Switch), Who::Dpdk(Job::Bare)];
 
     /// Everybody on memif in the other role, the reference first.
     pub const CLIENTS: [Who; 4] = [Who::TestpmdClient, Who::Client(Job::Switch), Who::Client(Job::Bare), Who::Client(Job::Sink)];
@@ -164,7 +155,6 @@ impl Who {
             Who::Memif(Job::Sink) => "sink, memif",
             Who::Dpdk(Job::Switch) => "switch, dpdk",
             Who::Dpdk(_) => "bare loop, dpdk",
-            Who::DpdkCopied => "bare loop, dpdk copied",
             Who::Testpmd => "testpmd io, memif",
             Who::Client(Job::Switch) => "switch, memif client",
             Who::Client(Job::Bare) => "bare loop, memif client",
@@ -325,7 +315,7 @@ pub fn measure(args: &Args, clock: &TscClock, stop: &AtomicBool) -> Result<Measu
             measured.left_out.push(why);
         }
         if let Some(why) = dpdk::missing() {
-            devices.retain(|who| !matches!(who, Who::Dpdk(_) | Who::DpdkCopied));
+            devices.retain(|who| !matches!(who, Who::Dpdk(_)));
             measured.left_out.push(why);
         }
         let visit = |who, work| on_memif(&bench, &folder, who, work);
@@ -465,7 +455,7 @@ fn on_veths(bench: &Bench<'_>, veths: &Veths, who: Who, work: Work) -> Result<Do
             let _bridge = veths.bridge(bench.core().filter(|_| steered))?;
             with(ends, None, if steered { "br0, rps_cpus of its ports set to the device's core" } else { "br0, on the core that sends" })
         }
-        Who::Memif(_) | Who::Dpdk(_) | Who::DpdkCopied | Who::Testpmd | Who::Client(_) | Who::TestpmdClient => {
+        Who::Memif(_) | Who::Dpdk(_) | Who::Testpmd | Who::Client(_) | Who::TestpmdClient => {
             Err("memif ports are not on veth pairs".to_owned())
         }
     }
@@ -487,12 +477,11 @@ fn on_memif(bench: &Bench<'_>, folder: &Folder, who: Who, work: Work) -> Result<
             .map_err(|_| "the generator panicked".to_owned())?
     };
     match who {
-        Who::Memif(_) | Who::Dpdk(_) | Who::DpdkCopied | Who::Client(_) => {
-            let (job, ports) = match who {
-                Who::Dpdk(job) => (job, dpdk::ports(&socket, "switch")),
-                Who::Memif(job) => (job, specs("server")),
-                Who::Client(job) => (job, specs("client")),
-                _ => (Job::Bare, dpdk::ports(&socket, "dpdk")),
+        Who::Memif(job) | Who::Dpdk(job) | Who::Client(job) => {
+            let ports = match who {
+                Who::Dpdk(_) => dpdk::ports(&socket),
+                Who::Client(_) => specs("client"),
+                _ => specs("server"),
             };
             let device = bench.start(job, &ports, work, None)?;
             let done = run(&device)?;

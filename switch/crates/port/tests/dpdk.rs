@@ -136,7 +136,7 @@ fn whose_buffers_cannot_be_the_switchs_is_said() {
         close(opened);
         for (spec, why) in [
             ("dpdk:net_null0,rxd=4096,txd=4096,buffers=switch", "raise pool.buffers"),
-            ("dpdk:net_memif0,socket-abstract=yes,socket=none,zero-copy=yes,buffers=switch", "net_memif has peers"),
+            ("dpdk:net_memif0,socket-abstract=yes,socket=none,buffers=switch", "net_memif copies by itself"),
         ] {
             let error = Opened::try_open(spec).err().unwrap_or_else(|| panic!("{spec} was opened")).to_string();
             assert!(error.starts_with("`buffers=switch`: expected buffers=auto or dpdk") && error.contains(why), "{error}");

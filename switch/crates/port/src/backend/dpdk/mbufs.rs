@@ -7,7 +7,7 @@
 //! the mbuf, to be had with the next one.
 //!
 //! This rests on drivers asking the mbuf where its buffer is, as those for real cards have to, and not reckoning from where the mbuf lies. What reckons
-//! (net_af_xdp; net_virtio_user and a net_memif that does not copy, whose peers map DPDK's memory) gets mbufs with room of their own, and so does everybody whose
+//! (net_af_xdp; net_virtio_user and net_memif, whose peers map DPDK's memory) gets mbufs with room of their own, and so does everybody whose
 //! driver is not known here: frames are copied then.
 #![allow(unsafe_code)]
 
@@ -164,13 +164,13 @@ fn no_pool(device: &str, count: u32, room: u64, step: &'static str) -> DpdkError
 }
 
 /// What stands against the switch's buffers in the driver of a virtual device.
-fn virtual_driver_wants(driver: &str, devargs: &str) -> Option<&'static str> {
+fn virtual_driver_wants(driver: &str) -> Option<&'static str> {
     match driver {
-        "net_memif" if !devargs.contains("zero-copy=yes") => None,
         "net_null" | "net_ring" | "net_pcap" | "net_tap" | "net_vhost" => None,
         "net_af_packet" => Some("wants room for 2,016 bytes in each buffer"),
         "net_af_xdp" => Some("reckons from a buffer to its mbuf"),
-        "net_memif" | "net_virtio_user" => Some("has peers that see DPDK's own memory alone"),
+        "net_memif" => Some("copies by itself, and slowly into buffers shorter than its peer's"),
+        "net_virtio_user" => Some("has peers that see DPDK's own memory alone"),
         _ => Some("is not known to do with them"),
     }
 }
@@ -184,7 +184,7 @@ pub fn why_not_over(options: &Options, driver: &str, count: u32, fits: bool, mem
     let free = mempool.buffers() - mempool.in_use();
     if options.buffers == Buffers::Dpdk {
         Some("buffers=dpdk".to_owned())
-    } else if let Some(why) = if pci { None } else { virtual_driver_wants(driver, &options.devargs) } {
+    } else if let Some(why) = if pci { None } else { virtual_driver_wants(driver) } {
         Some(format!("{driver} {why}"))
     } else if pci && !asked {
         Some("not tried on this card yet: buffers=switch tries it".to_owned())

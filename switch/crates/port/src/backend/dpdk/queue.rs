@@ -337,16 +337,35 @@ impl DpdkTx {
         if self.ethdev.multi_segments { by_mtu } else { by_mtu.min(self.ethdev.segment as usize) }
     }
 
+    /// Fresh mbufs for a frame: of the `stock` if it takes but one, else from the pool; `false` if there are none.
+    fn fresh(&self, stock: &mut InHand, mbufs: &mut [*mut ffi::shim_mbuf]) -> bool {
+        if let [mbuf] = mbufs
+            && stock.count > 0
+        {
+            stock.count -= 1;
+            *mbuf = stock.mbufs[stock.count];
+            return true;
+        }
+        // SAFETY: the pool is the device's, and the array has room for as many as are asked for.
+        unsafe { ffi::shim_alloc_bulk(self.ethdev.pool(), mbufs.as_mut_ptr(), mbufs.len() as u32) == 0 }
+    }
+
     /// Puts the buffers of `packet` into mbufs behind those in `hand`, and what these had into `before`; `false`, and nothing done, if there are no mbufs.
     /// The packet's handle is to end when the device has taken them.
     ///
     /// # Safety
     /// Nobody else shares the packet, which has at most as many buffers as there is room in `before`; `area` is of its pool.
-    unsafe fn hand_over(&self, packet: &Packet, pool: &PoolCache, area: &Area, hand: &mut InHand, before: &mut Before) -> bool {
+    unsafe fn hand_over(
+        &self,
+        packet: &Packet,
+        pool: &PoolCache,
+        area: &Area,
+        stock: &mut InHand,
+        (hand, before): (&mut InHand, &mut Before),
+    ) -> bool {
         let mut mbufs = [std::ptr::null_mut(); BURST_MAX];
         let count = pool.segment_count(packet);
-        // SAFETY: the pool is the device's, and the array has room.
-        if unsafe { ffi::shim_alloc_bulk(self.ethdev.pool(), mbufs.as_mut_ptr(), count as u32) } != 0 {
+        if !self.fresh(stock, &mut mbufs[..count]) {
             return false;
         }
         for (at, (buffer, offset, len)) in pool.places(packet).enumerate() {
@@ -371,12 +390,11 @@ impl DpdkTx {
     }
 
     /// Copies `packet` to mbufs behind those in `hand`, whose heads are counted in `heads`; `false`, and nothing done, if there are none.
-    fn copy_out(&self, packet: &Packet, pool: &PoolCache, hand: &mut InHand) -> bool {
+    fn copy_out(&self, packet: &Packet, pool: &PoolCache, stock: &mut InHand, hand: &mut InHand) -> bool {
         let (room, len) = (self.ethdev.segment as usize, packet.len());
         let mut mbufs = [std::ptr::null_mut(); FRAME_MAX.div_ceil(1024)];
         let count = len.div_ceil(room);
-        // SAFETY: the pool is the device's, the array has room: a segment is 2,048 bytes at least.
-        if unsafe { ffi::shim_alloc_bulk(self.ethdev.pool(), mbufs.as_mut_ptr(), count as u32) } != 0 {
+        if !self.fresh(stock, &mut mbufs[..count]) {
             return false;
         }
         // SAFETY: fresh mbufs, ours alone, with `room` bytes behind their headroom each (`Mbufs::new`). The frame has `len` bytes, which is what the
@@ -416,6 +434,12 @@ impl DpdkTx {
     fn send_some(&mut self, pool: &mut PoolCache, burst: &mut Burst) -> (usize, bool) {
         let area = Area::of(&self.ethdev, pool);
         let (mut hand, mut before) = (InHand::EMPTY, Before::new());
+        // An mbuf for each packet in one call, as most take one; what is left over goes back.
+        let mut stock = InHand::EMPTY;
+        // SAFETY: the pool is the device's, and the array has room for a burst.
+        if unsafe { ffi::shim_alloc_bulk(self.ethdev.pool(), stock.mbufs.as_mut_ptr(), burst.len() as u32) } == 0 {
+            stock.count = burst.len();
+        }
         // For each frame in hand: which of `before` are its mbufs. None: it was copied.
         let mut exchanged = ArrayVec::<Range<usize>, BURST_MAX>::new();
         let (mut copied, mut more) = (0, false);
@@ -432,8 +456,8 @@ impl DpdkTx {
                     break;
                 }
                 // SAFETY: nobody shares it, there is room, and the area is of this pool (`Area::of`).
-                Some(area) => unsafe { self.hand_over(packet, pool, area, &mut hand, &mut before) },
-                None => self.copy_out(packet, pool, &mut hand),
+                Some(area) => unsafe { self.hand_over(packet, pool, area, &mut stock, (&mut hand, &mut before)) },
+                None => self.copy_out(packet, pool, &mut stock, &mut hand),
             };
             if !done {
                 break;
