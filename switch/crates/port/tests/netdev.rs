@@ -3,6 +3,7 @@
 mod world;
 
 use std::process::Command;
+use std::time::Instant;
 
 use port::netdev::Netdev;
 use port::netdev::prepare::Preparation;
@@ -113,7 +114,11 @@ fn promiscuous_and_hidden_as_long_as_it_is_open() {
         let opened = Opened::open("af_packet:p0");
         assert!(details().contains("promiscuity 1"), "{}", details());
         opened.close();
-        assert!(details().contains("promiscuity 0"), "{}", details());
+        // Another test's program that is just being started holds the socket, too, for as long as that takes.
+        let deadline = Instant::now() + world::PATIENCE;
+        while !details().contains("promiscuity 0") {
+            assert!(Instant::now() < deadline, "{}", details());
+        }
     });
 }
 

@@ -54,6 +54,8 @@ fn up(opened: &mut Opened) {
         opened.turn();
         opened.port.device.link() == LinkState::Up
     });
+    // The port may have been opened between that turn and the look: only now are there certainly buffers to receive into.
+    opened.turn();
 }
 
 /// Where all ports wait for each other.

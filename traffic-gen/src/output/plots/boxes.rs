@@ -9,7 +9,7 @@ use super::axis::Axis;
 use super::{BELOW, Drawn, RIGHT, SENT_INK, TEXT_INK, TOP, WIDTH, chart, cut, plot_error, svg, text_style};
 
 /// Room for the names.
-const NAMES: u32 = 170;
+const NAMES: u32 = 290;
 const ROW: i32 = 30;
 
 /// Boxes over one axis.
@@ -52,7 +52,7 @@ pub(super) fn draw(boxes: &Boxes, label: &str) -> Drawn {
         chart(area, &x, &Axis::blank(), NAMES, RIGHT + 16)?;
         for (row, top) in boxes.rows.iter().zip((TOP as i32..).step_by(ROW as usize)) {
             let middle = top + ROW / 2;
-            area.draw(&Text::new(cut(&row.name, 18), (NAMES as i32 - 10, middle), text_style(TEXT_INK, HPos::Right, VPos::Center)))
+            area.draw(&Text::new(cut(&row.name, 32), (NAMES as i32 - 10, middle), text_style(TEXT_INK, HPos::Right, VPos::Center)))
                 .map_err(plot_error)?;
             let Some(five) = five(&row.values) else { continue };
             let line = |from: (i32, i32), to: (i32, i32), width| PathElement::new([from, to], TEXT_INK.rgb().stroke_width(width));
