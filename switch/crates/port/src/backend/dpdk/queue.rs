@@ -197,11 +197,10 @@ impl Area {
             next = unsafe { (*next).next };
         }
         let mut whole: Option<(Packet, u32)> = None;
-        for (at, (mbuf, buffer, offset, len)) in parts.iter().copied().enumerate() {
+        for (mbuf, buffer, offset, len) in parts {
             let Some(fresh) = pool.lend() else {
                 // What has been exchanged is the switch's, and goes; the rest goes home with its mbufs.
                 whole.into_iter().for_each(|(packet, _)| pool.free(packet));
-                debug_assert!(at < parts.len());
                 return Exchange::NoBuffer;
             };
             // SAFETY: `fresh` was lent just now. `buffer` was lent and is this mbuf's (`Mbufs`), so that nobody else's and, after the exchange, not the
@@ -449,9 +448,9 @@ impl DpdkTx {
                 break;
             }
             let start = before.len();
-            let whole = area.as_ref().filter(|_| pool.is_exclusive(packet) && pool.segment_count(packet) <= BURST_MAX);
-            let done = match whole {
-                Some(_) if pool.segment_count(packet) > before.remaining_capacity() => {
+            let segments = pool.segment_count(packet);
+            let done = match area.as_ref().filter(|_| segments <= BURST_MAX && pool.is_exclusive(packet)) {
+                Some(_) if segments > before.remaining_capacity() => {
                     more = true;
                     break;
                 }
